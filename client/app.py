@@ -1,0 +1,78 @@
+"""The ClientApp: opens a message, checks that both sides mean the same recipe, answers; failures have a reason."""
+
+import logging
+from collections.abc import Callable
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from recipes.load import from_run_config
+from recipes.schema import Recipe, RecipeError
+from strategies.messages import Assignment, Refusal, Reply
+from strategies.wire import assigned, reply
+
+log = logging.getLogger(__name__)
+
+app = ClientApp()
+
+
+@app.query()
+def prepare(message: Message, context: Context) -> Message:
+    """Before round 1: hello, and the statistics of a feature stage."""
+    return answer(message, context)
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """One round."""
+    return answer(message, context)
+
+
+@app.evaluate()
+def score(message: Message, context: Context) -> Message:
+    """After the last round."""
+    return answer(message, context)
+
+
+def answer(message: Message, context: Context) -> Message:
+    """Do what the assignment says. Whatever goes wrong becomes one line for the ledger, and a traceback in this log."""
+    number = int(context.node_config.get("partition-id", -1))
+    try:
+        return reply(visit(assigned(message), context, number), message)
+    except Exception as error:  # the door between a client and the federation
+        log.exception("client %d cannot do its assignment", number)
+        return reply(Refusal(client=number, reason=f"{type(error).__name__}: {' '.join(str(error).split())}"), message)
+
+
+def visit(assignment: Assignment, context: Context, number: int) -> Reply:
+    """Check, limit the threads before anything is computed, then go to work."""
+    recipe = from_run_config(context.run_config)
+    check(assignment, recipe, number, int(context.node_config.get("num-partitions", recipe.clients)))
+    from quantum.threads import limit_threads
+
+    limit_threads(recipe.threads)
+    from client import round as visits  # after the limit: these import the libraries that it limits
+    from client.participant import participant
+
+    kinds: dict[str, Callable[..., Reply]] = {"prepare": visits.prepare, "train": visits.train, "score": visits.score}
+    return kinds[assignment.kind](participant(recipe.as_json(), number), assignment)
+
+
+def check(assignment: Assignment, recipe: Recipe, number: int, nodes: int) -> None:
+    """Refuse an assignment that this node cannot mean the same by."""
+    if assignment.recipe_digest != recipe.digest():
+        raise RecipeError(
+            f"the server runs recipe {assignment.recipe_digest}, this node reads {recipe.digest()} "
+            f"({recipe.name}): give both the same app and recipe file"
+        )
+    if nodes != recipe.clients:
+        raise RecipeError(
+            f"the federation has {nodes} clients and the recipe {recipe.name} says clients: {recipe.clients}. "
+            f"Simulate that many (flwr run . --federation-config 'num-supernodes={recipe.clients}'), "
+            f"or change the recipe (--run-config 'override=\"clients={nodes}\"')"
+        )
+    if not 0 <= number < recipe.clients:
+        raise RecipeError(
+            f"this node's partition-id is {number}; start it with --node-config "
+            f"'partition-id=K num-partitions={recipe.clients}', K from 0 to {recipe.clients - 1}"
+        )

@@ -1,0 +1,68 @@
+"""One client: its rows, feature stages, arms and teacher, built once in a process and reused by every visit."""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.corpus import Corpus, load
+from data.split import Deal, Rows, deal
+from data.stages import Stage, arrays_of, through
+from quantum.arms import arms
+from quantum.reduction import reduction
+from quantum.student import Student
+from recipes.load import load as load_recipe
+from recipes.schema import Recipe
+from strategies.messages import Arrays
+from teacher.encoders import encoder
+from teacher.protocol import Teacher
+from teacher.tiny import teacher
+
+
+class Participant:
+    """What client `number` of a recipe holds. Texts never leave it."""
+
+    def __init__(self, recipe: Recipe, number: int) -> None:
+        corpus, dealt = dealt_corpus(recipe.as_json())
+        self.recipe, self.number = recipe, number
+        self.share = dealt.shares[number]
+        self.arms: dict[str, Student] = arms(recipe.student, len(corpus.classes))
+        self.teacher: Teacher = teacher(recipe.teacher, len(corpus.classes))
+        self.stages: list[Stage] = []
+        if recipe.student.kind != "noop":
+            first = encoder(recipe.features)
+            self.stages = [first, reduction(recipe.features, first.size, recipe.student.qubits, len(corpus.classes))]
+        self._vectors: dict[Any, NDArray[np.float64]] = {}
+
+    def statistics(self, name: str, shared: Arrays) -> Arrays:
+        """This client's answer about one stage, from its training rows."""
+        index = [stage.name for stage in self.stages].index(name)
+        stage, rows = self.stages[index], self.share.train
+        before: Any = self.vectors(rows, shared) if index else rows.texts
+        return stage.local(arrays_of(stage, shared), before, rows.labels)
+
+    def features(self, rows: Rows, shared: Arrays) -> Any:
+        """Rows as the numbers a student reads; texts themselves when there are no stages."""
+        return through(self.stages[1:], shared, self.vectors(rows, shared)) if self.stages else rows.texts
+
+    def vectors(self, rows: Rows, shared: Arrays) -> NDArray[np.float64]:
+        """Encoded rows, kept: the encoder's arrays do not change once they are agreed on."""
+        key = (id(rows), *(array.tobytes() for array in arrays_of(self.stages[0], shared).values()))
+        if key not in self._vectors:
+            self._vectors[key] = through(self.stages[:1], shared, rows.texts)
+        return self._vectors[key]
+
+
+@lru_cache(maxsize=1)
+def dealt_corpus(recipe_json: str) -> tuple[Corpus, Deal]:
+    """The corpus and who holds what; every client of a process shares it."""
+    recipe = load_recipe(recipe_json)
+    corpus = load(recipe.data, recipe.seed)
+    return corpus, deal(corpus, recipe.data, recipe.clients, recipe.seed)
+
+
+@lru_cache(maxsize=64)
+def participant(recipe_json: str, number: int) -> Participant:
+    """The participant of this process; several clients may live in one."""
+    return Participant(load_recipe(recipe_json), number)

@@ -1,0 +1,105 @@
+"""One visit on one client: agree on features, train every arm, or score the final arrays."""
+
+import logging
+import time
+
+import numpy as np
+
+from client.memory import Memory, recall, remember
+from client.participant import Participant
+from client.regulator import regulate
+from data.baselines import logistic_regression, majority
+from quantum.objective import cross_entropy
+from strategies.messages import Answer, Assignment, Report, Score
+
+log = logging.getLogger(__name__)
+
+
+def prepare(who: Participant, assignment: Assignment) -> Answer:
+    """Say hello, or answer with this client's part of a feature stage."""
+    began = time.monotonic()
+    arrays = who.statistics(assignment.stage, assignment.shared) if assignment.stage else {}
+    examples = len(who.share.train.labels)
+    return Answer(client=who.number, examples=examples, arrays=arrays, seconds=time.monotonic() - began)
+
+
+def train(who: Participant, assignment: Assignment) -> list[Report]:
+    """Regulate, then fit every assigned arm on the training rows; losses are measured on the validation rows."""
+    began = time.monotonic()
+    train_rows, held_out = who.share.train, who.share.validation
+    before = recall(assignment.run, who.number, assignment.memory_round) if assignment.memory_round else None
+    lost = assignment.memory_round > 0 and before is None
+    memory = before or met_teacher(who)
+    x, x_held_out = (who.features(rows, assignment.shared) for rows in (train_rows, held_out))
+    maxiter, student_loss = dict(memory.maxiter), dict(memory.student_loss)
+    reports = []
+    for name, arrays in assignment.arms.items():
+        if name in student_loss:
+            maxiter[name] = regulate(who.recipe.regulate, maxiter[name], student_loss[name], memory.teacher_loss)
+        arm = who.arms[name]
+        fit = arm.fit(arrays, x, train_rows.labels, who.recipe.optimiser, maxiter[name])
+        probs_BK = arm.predict(fit.arrays, x_held_out)
+        student_loss[name] = cross_entropy(probs_BK, held_out.labels)
+        now = time.monotonic()
+        reports.append(
+            Report(
+                client=who.number,
+                arm=name,
+                arrays=fit.arrays,
+                examples=len(train_rows.labels),
+                student_loss=student_loss[name],
+                student_accuracy=float(np.mean(probs_BK.argmax(1) == held_out.labels)),
+                teacher_loss=memory.teacher_loss,
+                teacher_accuracy=memory.teacher_accuracy,
+                maxiter=maxiter[name],
+                evaluations=fit.evaluations,
+                shots=fit.shots,
+                seconds=now - began,
+                note=f"memory of round {assignment.memory_round} was lost, started anew" if lost else "",
+            )
+        )
+        log.info(
+            "round %d  client %03d  %-7s  maxiter %d→%d  student %.3f  teacher %.3f  %.1f s",
+            *(assignment.round, who.number, name, memory.maxiter[name], maxiter[name]),
+            *(student_loss[name], memory.teacher_loss, now - began),
+        )
+        began = now
+    after = Memory(
+        teacher_loss=memory.teacher_loss,
+        teacher_accuracy=memory.teacher_accuracy,
+        maxiter=maxiter,
+        student_loss=student_loss,
+    )
+    remember(after, assignment.run, who.number, assignment.round)
+    return reports
+
+
+def met_teacher(who: Participant) -> Memory:
+    """The memory to start from: the teacher tuned on this client's rows, every arm at the recipe's maxiter."""
+    rows, held_out = who.share.train, who.share.validation
+    tuning = who.teacher.tune(rows.texts, rows.labels, held_out.texts, held_out.labels)
+    maxiter = dict.fromkeys(who.arms, who.recipe.optimiser.maxiter)
+    return Memory(teacher_loss=tuning.loss, teacher_accuracy=tuning.accuracy, maxiter=maxiter, student_loss={})
+
+
+def score(who: Participant, assignment: Assignment) -> Score:
+    """The final arrays of every arm on this client's test rows, beside what needs no federation at all."""
+    began = time.monotonic()
+    train_rows, test = who.share.train, who.share.test
+    x = who.features(test, assignment.shared)
+    accuracy, loss = {}, {}
+    for name, arrays in assignment.arms.items():
+        probs_BK = who.arms[name].predict(arrays, x)
+        accuracy[name] = float(np.mean(probs_BK.argmax(1) == test.labels))
+        loss[name] = cross_entropy(probs_BK, test.labels)
+    vectors = [who.vectors(rows, assignment.shared) for rows in (train_rows, test)] if who.stages else None
+    common = majority(train_rows.labels, test.labels)
+    return Score(
+        client=who.number,
+        examples=len(test.labels),
+        accuracy=accuracy,
+        loss=loss,
+        majority=common,
+        logistic=logistic_regression(vectors[0], train_rows.labels, vectors[1], test.labels) if vectors else common,
+        seconds=time.monotonic() - began,
+    )

@@ -1,0 +1,101 @@
+"""Deals a corpus out: first the server's held-out rows, then every client's rows, each in three disjoint parts."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.corpus import Corpus, DataError
+from data.partition import partition
+from recipes.schema import DataConfig
+
+SMALLEST = 5  # rows of a client: 3 to train on, 1 for validation, 1 for the test
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Texts and their class numbers."""
+
+    texts: list[str]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one client holds, 6:2:2, and how many of its rows come from which domain."""
+
+    train: Rows
+    validation: Rows
+    test: Rows
+    domains: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Deal:
+    """The server's rows, never trained on, and one share a client."""
+
+    reference: Rows
+    shares: list[Share]
+
+
+def deal(corpus: Corpus, config: DataConfig, clients: int, seed: int) -> Deal:
+    """Every row to at most one place; equal seeds deal equally."""
+    n = len(corpus.texts)
+    most = n - SMALLEST * clients
+    if config.reference_rows > most:
+        advice = f"lower data.reference_rows to {most} or less" if most >= 10 else "use fewer clients or more rows"
+        found = (
+            f"data.reference_rows is {config.reference_rows} of {n} rows, and {clients} clients need {SMALLEST} each"
+        )
+        raise DataError(f"{found}; {advice}")
+    rng = np.random.default_rng((seed, 1))
+    held, rest = draw(corpus, np.arange(n), config.reference_rows, rng)
+    parts = partition(config, corpus.labels[rest], corpus.domains[rest], clients, seed)
+    shares = [share(corpus, config, rest[part], client, seed) for client, part in enumerate(parts)]
+    return Deal(rows_of(corpus, rng.permutation(held)), shares)
+
+
+def share(corpus: Corpus, config: DataConfig, rows: NDArray[np.int64], client: int, seed: int) -> Share:
+    """A client's rows: at most `data.rows` of them, a fifth for validation, a fifth for the test."""
+    rng = np.random.default_rng((seed, 2, client + 1))
+    kept = draw(corpus, rows, config.rows, rng)[0] if 0 < config.rows < len(rows) else rows
+    if len(kept) < SMALLEST:
+        advice = (
+            "raise data.rows" if config.rows and len(rows) >= SMALLEST else "use fewer clients or another partition"
+        )
+        raise DataError(
+            f"client {client} holds {len(kept)} rows; it needs {SMALLEST} to train, validate and test: {advice}"
+        )
+    fifth = len(kept) // 5
+    test, others = draw(corpus, kept, fifth, rng)
+    validation, train = draw(corpus, others, fifth, rng)
+    names, counts = np.unique(corpus.domains[kept], return_counts=True)
+    domains = {corpus.domain_names[d]: int(count) for d, count in zip(names, counts, strict=True)}
+    train_rows, validation_rows, test_rows = (
+        rows_of(corpus, rng.permutation(part)) for part in (train, validation, test)
+    )
+    return Share(train_rows, validation_rows, test_rows, domains)
+
+
+def draw(
+    corpus: Corpus, rows: NDArray[np.int64], m: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """m of n rows, and the others: systematic sampling of the shuffled rows sorted by class, then domain.
+
+    With r ~ U{0..n-1}, place j is taken when ⌊((j+1)·m + r)/n⌋ > ⌊(j·m + r)/n⌋: m places, evenly apart, so a class
+    of n_k rows loses m·n_k/n of them, rounded up or down.
+    """
+    n = len(rows)
+    shuffled = rng.permutation(rows)
+    placed = shuffled[np.lexsort((corpus.domains[shuffled], corpus.labels[shuffled]))]
+    steps = (np.arange(n + 1) * m + rng.integers(n)) // n
+    taken = np.diff(steps) > 0
+    return placed[taken], placed[~taken]
+
+
+def rows_of(corpus: Corpus, rows: NDArray[np.int64]) -> Rows:
+    """The rows themselves."""
+    return Rows([corpus.texts[row] for row in rows], corpus.labels[rows])

@@ -1,0 +1,69 @@
+"""The classical control's network: one tanh layer with as many parameters as the quantum student has."""
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+TOLERANCE = 0.05  # of the student's parameter count
+
+
+@dataclass(frozen=True)
+class HiddenLayer:
+    """p = softmax(V·tanh(W·(2x − 1) + b) + c); b and c may be absent, and logit K−1 may be fixed at 0."""
+
+    features: int
+    hidden: int
+    n_classes: int
+    logits: int  # K, or K − 1 with the last logit 0
+    hidden_bias: bool
+    output_bias: bool
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """W, b, V, c: how θ is cut."""
+        biases = (self.hidden if self.hidden_bias else 0, self.logits if self.output_bias else 0)
+        return [(self.features, self.hidden), (biases[0],), (self.hidden, self.logits), (biases[1],)]
+
+    @property
+    def parameters(self) -> int:
+        """Length of θ."""
+        return sum(int(np.prod(shape)) for shape in self.shapes)
+
+    def initial(self, seed: int) -> NDArray[np.float64]:
+        """Weights ~ N(0, 1/fan-in), biases 0."""
+        rng = np.random.default_rng(seed)
+        parts = [
+            rng.normal(0, shape[0] ** -0.5, shape).ravel() if len(shape) == 2 else np.zeros(shape)
+            for shape in self.shapes
+        ]
+        return np.concatenate(parts)
+
+    def probabilities(self, x_BN: NDArray[Any], theta: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(B, K)"""
+        cuts = np.cumsum([int(np.prod(shape)) for shape in self.shapes])[:-1]
+        W, b, V, c = (part.reshape(shape) for part, shape in zip(np.split(theta, cuts), self.shapes, strict=True))
+        inner = (2 * x_BN - 1) @ W
+        logits = np.tanh(inner + b if self.hidden_bias else inner) @ V
+        if self.output_bias:
+            logits = logits + c
+        if self.logits < self.n_classes:
+            logits = np.pad(logits, ((0, 0), (0, 1)))
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probs: NDArray[np.float64] = odds / odds.sum(axis=1, keepdims=True)
+        return probs
+
+
+def hidden_layer(features: int, n_classes: int, parameters: int) -> HiddenLayer:
+    """The network with the nearest parameter count; among equals, the one with most biases, then units."""
+    shapes = product(range(1, parameters + 1), (n_classes, n_classes - 1), (True, False), (True, False))
+    networks = [HiddenLayer(features, h, n_classes, logits, b, c) for h, logits, b, c in shapes]
+    best = min(networks, key=lambda m: (abs(m.parameters - parameters), -m.hidden_bias - m.output_bias, -m.hidden))
+    if abs(best.parameters - parameters) > TOLERANCE * parameters:
+        raise ValueError(
+            f"no twin of {parameters} parameters: the nearest network from {features} features to {n_classes} classes "
+            f"has {best.parameters}; change student.reps or set student.twin to false"
+        )
+    return best

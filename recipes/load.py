@@ -1,0 +1,215 @@
+"""From YAML to a `Recipe`: strict, with the file, the key and the remedy in every error.
+
+A recipe is named in one of three ways: a shipped name (`smoke`), a path, or the whole recipe as one line of YAML or
+JSON (how a run carries it to every node). `extends:` names another recipe whose values this one changes.
+"""
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple, TypeGuard, get_args
+
+import yaml
+
+from recipes.schema import Recipe, RecipeError, Section, hints, shown
+
+SHIPPED = Path(__file__).parent
+
+
+class About(NamedTuple):
+    """What the first lines of a shipped recipe say."""
+
+    summary: str
+    run: str
+    takes: str
+    reproduces: str
+
+
+def load(source: str, overrides: Iterable[str] = (), where: str = "--set") -> Recipe:
+    """The recipe a user names, with `key=value` overrides applied last and just as strictly."""
+    file, mapping = read(source)
+    recipe = build(mapping, f"{file}: ")
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key:
+            raise RecipeError(f"{where} {override}: write it as key=value, for example {where} student.reps=2")
+        recipe = changed(recipe, key.strip(), parse(value, f"{where} {override}"), f"{where} {override}: ")
+    return recipe
+
+
+def from_run_config(config: Mapping[str, Any]) -> Recipe:
+    """The recipe that Flower's three run-config keys name; server and clients both come through here."""
+    overrides = shlex.split(str(config.get("override", "")))
+    if config.get("rounds", 0):
+        overrides.append(f"rounds={config['rounds']}")
+    return load(str(config.get("recipe", "smoke")), overrides, where="override")
+
+
+def shipped() -> dict[str, Path]:
+    """Name → file of the recipes that come with the program."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
+
+
+def about(path: Path) -> About:
+    """The header comment of a shipped recipe."""
+    comments = re.findall(r"^# ?(.*)$", path.read_text(encoding="utf-8").split("\n\n")[0], flags=re.MULTILINE)
+    said = dict(re.findall(r"^(run|takes|reproduces): +(.*)$", "\n".join(comments), flags=re.MULTILINE))
+    summary = " ".join(line for line in comments if not re.match(r"(run|takes|reproduces): ", line))
+    return About(summary, said.get("run", ""), said.get("takes", ""), said.get("reproduces", ""))
+
+
+def read(source: str, extended_by: tuple[str, ...] = ()) -> tuple[str, dict[str, Any]]:
+    """(name for messages, all values), with `extends:` resolved."""
+    if source.lstrip().startswith("{"):
+        return "recipe", checked(parse(source, "recipe"), "recipe: ")
+    path = located(source, extended_by)
+    if str(path) in extended_by:
+        raise RecipeError(
+            f"{path.name}: extends goes in a circle: {' → '.join(Path(p).name for p in (*extended_by, str(path)))}"
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    mapping = parse(text, path.name)
+    if not isinstance(mapping, dict):
+        raise RecipeError(f"{path.name}: holds {shown(mapping)}; a recipe is lines of key: value")
+    base = mapping.pop("extends", None)
+    if base is not None and not isinstance(base, str):
+        raise RecipeError(f"{path.name}: extends is {shown(base)}; it must be a recipe's name or path")
+    values = {"name": path.stem} | checked(mapping, f"{path.name}: ")
+    if base is not None:
+        values = merged(read(base, (*extended_by, str(path)))[1], values)
+    return path.name, values
+
+
+def located(source: str, extended_by: tuple[str, ...]) -> Path:
+    """The file that a name or a path means; a path in `extends` is relative to the file that says it."""
+    path = Path(source).expanduser()
+    beside = Path(extended_by[-1]).parent / path if extended_by else path
+    for candidate in (beside, SHIPPED / f"{source}.yaml"):
+        if candidate.is_file():
+            return candidate.resolve()
+    names = list(shipped())
+    by = f"{Path(extended_by[-1]).name}: extends " if extended_by else ""
+    raise RecipeError(
+        f"{by}{source}: no such file, and no shipped recipe of that name."
+        f"{near(source, names)} Shipped: {', '.join(names)}"
+    )
+
+
+def build(mapping: Mapping[str, Any], where: str) -> Recipe:
+    """A `Recipe` out of checked values; `where` opens every error line."""
+    recipe = made(Recipe, mapping, where, "")
+    assert isinstance(recipe, Recipe)
+    return recipe
+
+
+def made(section: type[Section], mapping: Mapping[str, Any], where: str, prefix: str) -> Section:
+    """One section, and the sections in it."""
+    values: dict[str, Any] = {}
+    for key, value in mapping.items():
+        hint = hints(section)[key]
+        if is_section(hint):
+            values[key] = made(hint, value, where, f"{prefix}{key}.")
+        else:
+            values[key] = float(value) if type(value) is int and takes_fractions(hint) else value
+    try:
+        return section(**values)
+    except RecipeError as error:
+        raise RecipeError(f"{where}{prefix}{error}") from None
+
+
+def checked(mapping: Any, where: str, section: type[Section] = Recipe, prefix: str = "") -> dict[str, Any]:
+    """The mapping itself, once every key in it is one that the schema knows."""
+    if not isinstance(mapping, dict):
+        raise RecipeError(f"{where}{prefix.rstrip('.') or 'it'} is {shown(mapping)}; it must be a group of keys")
+    for key, value in mapping.items():
+        if key not in hints(section):
+            here = [f"{prefix}{name}" for name in hints(section)]
+            guess = near(key, here) or near(key, list(every_key(Recipe)))
+            raise RecipeError(
+                f"{where}{prefix}{key} is not a key.{guess or ' Keys here: ' + ', '.join(hints(section))}"
+            )
+        if is_section(hints(section)[key]):
+            checked(value, where, hints(section)[key], f"{prefix}{key}.")
+    return mapping
+
+
+def changed(recipe: Recipe, key: str, value: Any, where: str) -> Recipe:
+    """The recipe with one dotted key set."""
+    nested: Any = value
+    for part in reversed(key.split(".")):
+        nested = {part: nested}
+    return build(merged(asdict(recipe), checked(nested, where)), where)
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over`, section by section."""
+    both = {
+        key: merged(base[key], value)
+        for key, value in over.items()
+        if isinstance(value, dict) and isinstance(base.get(key), dict)
+    }
+    return base | over | both
+
+
+def every_key(section: type[Section], prefix: str = "") -> Iterator[str]:
+    """Everything a recipe may set, as dotted keys."""
+    for key, hint in hints(section).items():
+        if is_section(hint):
+            yield from every_key(hint, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def is_section(hint: Any) -> TypeGuard[type[Section]]:
+    """Whether a field holds a group of keys."""
+    return isinstance(hint, type) and issubclass(hint, Section)
+
+
+def takes_fractions(hint: Any) -> bool:
+    """Whether the hint is `float`, perhaps with limits or None beside it; a whole number is then written as one."""
+    return hint is float or any(takes_fractions(part) for part in get_args(hint))
+
+
+def near(word: str, keys: list[str]) -> str:
+    """' Did you mean …?' for the key whose last part looks most like the word, or nothing."""
+    tails = {key.rpartition(".")[2]: key for key in reversed(keys)}
+    found = get_close_matches(word, list(tails), 1, 0.7)
+    return f" Did you mean {tails[found[0]]}?" if found else ""
+
+
+class Loader(yaml.SafeLoader):
+    """Safe YAML that reads 1e-3 as a number and refuses a key that stands twice."""
+
+
+def _mapping(loader: Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    for key in keys:
+        if not isinstance(key, str):
+            raise yaml.MarkedYAMLError(problem=f"the key {shown(key)} is not text", problem_mark=node.start_mark)
+        if keys.count(key) > 1:
+            raise yaml.MarkedYAMLError(problem=f"the key {key} stands twice", problem_mark=node.start_mark)
+    return {key: loader.construct_object(value, deep=True) for key, (_, value) in zip(keys, node.value, strict=True)}
+
+
+Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def parse(text: str, where: str) -> Any:
+    """YAML text as plain values; a syntax error is one line that names the place."""
+    try:
+        return yaml.load(text, Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        raise RecipeError(
+            f"{where}{line}: not valid YAML: {getattr(error, 'problem', None) or 'cannot be parsed'}"
+        ) from None

@@ -1,0 +1,230 @@
+"""What a recipe may say: frozen sections; every field with its type, its default and the values it allows.
+
+A section checks itself when it is made, from YAML or from Python, so an impossible recipe does not exist.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from math import inf, isfinite, pi
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+
+class InputError(ValueError):
+    """What a user gave cannot be used: one line that says what, where, and what to do. The command exits with 2."""
+
+
+class RecipeError(InputError):
+    """A recipe that cannot be run: one line that names the key, the value and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Between:
+    """Allowed numbers: low ≤ value ≤ high, or low < value when `above`."""
+
+    low: float
+    high: float = inf
+    above: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        return (value > self.low if self.above else value >= self.low) and value <= self.high
+
+    def __str__(self) -> str:
+        if self.high == inf:
+            return f"above {self.low:g}" if self.above else f"{self.low:g} or more"
+        return f"above {self.low:g} and at most {self.high:g}" if self.above else f"from {self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One part of a recipe; refuses a value of the wrong type or outside its range."""
+
+    def __post_init__(self) -> None:
+        for key, hint in hints(type(self)).items():
+            value = getattr(self, key)
+            if not fits(value, hint):
+                raise RecipeError(f"{key} is {shown(value)}; it must be {allowed(hint)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(Section):
+    """Which texts, and who holds them."""
+
+    corpus: Literal["synthetic", "reviews", "text"] = "synthetic"
+    path: str = ""  # `text` only: a file, a folder with one file a domain, or hf:owner/name
+    text_column: str = "text"
+    label_column: str = "label"
+    partition: Literal["iid", "domain", "shards", "dirichlet"] = "iid"
+    alpha: Annotated[float, Between(0, above=True)] = 0.5  # `dirichlet`: small is skewed
+    shards: Annotated[int, Between(1, 100)] = 2  # `shards`: label-sorted pieces a client holds
+    rows: Annotated[int, Between(0)] = 0  # most rows a client keeps; 0 keeps all
+    reference_rows: Annotated[int, Between(10)] = 200  # held out for the server, never trained on
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if self.corpus == "text" and not self.path:
+            raise RecipeError("path is empty; corpus text needs a file, a folder or hf:owner/name")
+        if self.corpus != "text" and self.path:
+            raise RecipeError(
+                f"path is {shown(self.path)}; only corpus text reads a path, {self.corpus} has its own rows"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturesConfig(Section):
+    """How a text becomes one number a qubit, each in [0, 1]."""
+
+    encoder: Literal["tfidf", "minilm"] = "tfidf"
+    buckets: Annotated[int, Between(16, 65536)] = 1024  # `tfidf`: hashed vocabulary size
+    reduction: Literal["trained", "pca"] = "trained"
+    steps: Annotated[int, Between(1, 50)] = 3  # `trained`: exchanges in which the reduction is averaged
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentConfig(Section):
+    """The small model every client trains, and whether its classical twin trains beside it."""
+
+    kind: Literal["vqc", "noop"] = "vqc"
+    qubits: Annotated[int, Between(2, 12)] = 4
+    feature_map: Literal["ry", "z", "zz"] = "ry"
+    scale: Annotated[float, Between(0, above=True)] = pi  # features in [0, 1] become angles in [0, scale]
+    reps: Annotated[int, Between(1, 20)] = 3
+    entanglement: Literal["linear", "reverse_linear", "circular", "full"] = "reverse_linear"
+    twin: bool = True
+    size: Annotated[int, Between(1)] = 1497  # `noop`: how many numbers travel
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if self.kind == "noop" and self.twin:
+            raise RecipeError(
+                "twin is true; a noop student learns nothing, so it has no twin: set student.twin to false"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserConfig(Section):
+    """How a student is trained in one visit, within a budget of objective evaluations."""
+
+    kind: Literal["cobyla"] = "cobyla"
+    maxiter: Annotated[int, Between(1, 100000)] = 30  # evaluations in the first round
+    rhobeg: Annotated[float, Between(0, above=True)] = 0.5  # first step, in radians
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig(Section):
+    """The model a client tunes once and measures its student against."""
+
+    kind: Literal["tiny"] = "tiny"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegulateConfig(Section):
+    """How the teacher's loss moves the student's maxiter (LLM-QFL, arXiv:2505.18656)."""
+
+    law: Literal["none", "incremental", "dynamic", "logarithmic", "adaptive", "hybrid", "twoway"] = "none"
+    cap: Annotated[int, Between(1, 100000)] = 100
+    step_cap: Annotated[int, Between(1, 100000)] = 100  # `hybrid`: most evaluations added a round
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectConfig(Section):
+    """Which clients train (`invite`) or whose updates enter the average (`admit`)."""
+
+    by: Literal["everyone", "uniform", "alignment"] = "everyone"
+    rules: Literal["admit", "invite"] = "admit"
+    percent: Annotated[float, Between(0, 100, above=True)] = 50.0  # share kept, at least one; not for everyone
+    reference: Literal["server", "clients"] = "server"  # `alignment`: whose loss the clients are compared with
+
+
+@dataclass(frozen=True, kw_only=True)
+class AggregateConfig(Section):
+    """How admitted updates become the next global arrays."""
+
+    by: Literal["fedavg"] = "fedavg"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopConfig(Section):
+    """Stop once |ΔL| / L has stayed under epsilon for `patience` rounds; epsilon 0 never stops early."""
+
+    epsilon: Annotated[float, Between(0)] = 0.0
+    patience: Annotated[int, Between(1, 1000)] = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Section):
+    """Everything a run depends on. Two runs of one recipe and one seed write the same ledger."""
+
+    name: str = "unnamed"
+    seed: Annotated[int, Between(0, 2**31 - 1)] = 0
+    rounds: Annotated[int, Between(1, 10000)] = 5
+    clients: Annotated[int, Between(2, 1000)] = 5
+    threads: Annotated[int, Between(1, 256)] = 1  # per process; another count gives other bits
+    min_reports: Annotated[int, Between(1, 1000)] = 2  # fewer usable reports end the run
+    deadline_seconds: Annotated[float, Between(0, above=True)] | None = None  # None: ten times the slowest client
+    data: DataConfig = field(default_factory=DataConfig)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    student: StudentConfig = field(default_factory=StudentConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    regulate: RegulateConfig = field(default_factory=RegulateConfig)
+    select: SelectConfig = field(default_factory=SelectConfig)
+    aggregate: AggregateConfig = field(default_factory=AggregateConfig)
+    stop: StopConfig = field(default_factory=StopConfig)
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if self.min_reports > self.clients:
+            raise RecipeError(f"min_reports is {self.min_reports}; it must be at most clients, which is {self.clients}")
+
+    def as_json(self) -> str:
+        """The whole recipe on one line; also valid YAML, and what travels inside a Flower run."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    def digest(self) -> str:
+        """Twelve hex digits that name this recipe; a client refuses an assignment that carries another."""
+        return hashlib.sha256(self.as_json().encode()).hexdigest()[:12]
+
+
+def hints(section: Any) -> dict[str, Any]:
+    """Field name → type, in the order of the fields."""
+    known = get_type_hints(section, include_extras=True)
+    return {f.name: known[f.name] for f in fields(section)}
+
+
+def fits(value: object, hint: Any) -> bool:
+    """Whether a value has the type and lies in the range that the hint asks for."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        kind, limits = get_args(hint)
+        return fits(value, kind) and value in limits
+    if origin is Literal:
+        return value in get_args(hint)
+    if origin in (UnionType, Union):
+        return any(fits(value, kind) for kind in get_args(hint))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def allowed(hint: Any) -> str:
+    """The hint in words, for the end of an error line."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        kind, limits = get_args(hint)
+        return f"{allowed(kind)} {limits}"
+    if origin is Literal:
+        *most, last = (str(choice) for choice in get_args(hint))
+        return f"{', '.join(most)} or {last}" if most else last
+    if origin in (UnionType, Union):
+        return " or ".join(allowed(kind) for kind in get_args(hint))
+    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", NoneType: "null"}
+    return words.get(hint, "a group of keys")
+
+
+def shown(value: object) -> str:
+    """A value as a recipe's author wrote it."""
+    return json.dumps(value, default=str) if isinstance(value, str | bool | NoneType) else str(value)

@@ -1,0 +1,64 @@
+"""The ServerApp: one run, from meeting the clients to the last line of the ledger; goes on where a checkpoint ends."""
+
+import logging
+import time
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from recipes.load import from_run_config
+
+log = logging.getLogger(__name__)
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the recipe that the run config names."""
+    recipe = from_run_config(context.run_config)
+    from quantum.threads import limit_threads
+
+    limit_threads(recipe.threads)
+    from server import checkpoint, prepare
+    from server.folder import current_folder
+    from server.ledger import Ledger
+    from server.reference import Reference
+    from server.report import closing
+    from strategies.compose import Federated
+    from strategies.state import ArmState, State
+
+    folder = current_folder(recipe)
+    ledger, run, began = Ledger(folder), folder.name, time.monotonic()
+    log.info("run folder %s", folder)
+    try:
+        reference = Reference(recipe)
+        state = checkpoint.newest(folder, recipe.digest())
+        ledger.rewind(state.round if state else 0)
+        nodes = prepare.meet(grid, recipe, run, ledger.append)
+        if state is None:
+            shared = prepare.agree(grid, recipe, run, nodes, reference.stages, ledger.append)
+            arms = {name: ArmState(arrays=arm.initial(recipe.seed)) for name, arm in reference.arms.items()}
+            state = State(shared=shared, arms=arms)
+        reference.encode(state.shared)
+        federated = Federated(
+            recipe,
+            run=run,
+            nodes=nodes,
+            state=state,
+            reference=reference,
+            record=ledger.append,
+            save=lambda state: checkpoint.save(folder, state, recipe.digest()),
+        )
+        federated.start(grid)
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        ledger.append(
+            {"kind": "end", "state": "failed", "reason": reason, "seconds": {"run": time.monotonic() - began}}
+        )
+        raise
+    closing(folder)
+    stopped = "converged" if not state.training() else "rounds"
+    ledger.append(
+        {"kind": "end", "state": "completed", "reason": stopped, "seconds": {"run": time.monotonic() - began}}
+    )

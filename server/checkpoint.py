@@ -1,0 +1,84 @@
+"""The federation's state on disk after every round: arrays as safetensors, the rest as JSON; no pickle.
+
+A checkpoint is one folder `checkpoints/round-NNNN`, written under a temporary name and renamed when whole.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from safetensors.numpy import load_file, save_file
+
+from strategies.messages import Arrays
+from strategies.state import ArmState, State
+
+SCHEMA = 1
+KEPT = 2  # newest checkpoints that stay
+
+
+def save(folder: Path, state: State, recipe_digest: str) -> None:
+    """Write the state of a finished round."""
+    home = folder / "checkpoints"
+    temporary = home / f"writing-{os.getpid()}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    arrays: Arrays = {f"shared/{name}": array for name, array in state.shared.items()}
+    for name, arm in state.arms.items():
+        arrays |= {f"arm/{name}/{key}": array for key, array in arm.arrays.items()}
+    save_file(arrays, temporary / "arrays.safetensors")
+    facts = {
+        "schema": SCHEMA,
+        "recipe_digest": recipe_digest,
+        "round": state.round,
+        "visited": state.visited,
+        "slowest_seconds": state.slowest_seconds,
+        "arms": {
+            name: {
+                "client_losses": arm.client_losses,
+                "reference_losses": arm.reference_losses,
+                "converged": arm.converged,
+            }
+            for name, arm in state.arms.items()
+        },
+    }
+    (temporary / "state.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    whole = home / f"round-{state.round:04d}"
+    shutil.rmtree(whole, ignore_errors=True)
+    temporary.rename(whole)
+    for old in sorted(home.glob("round-*"))[:-KEPT]:
+        shutil.rmtree(old)
+
+
+def newest(folder: Path, recipe_digest: str) -> State | None:
+    """The state after the last finished round, or None when there is none."""
+    found = sorted((folder / "checkpoints").glob("round-*"))
+    if not found:
+        return None
+    facts = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
+    if facts["schema"] != SCHEMA or facts["recipe_digest"] != recipe_digest:
+        raise ValueError(
+            f"{found[-1]} belongs to recipe {facts['recipe_digest']} (schema {facts['schema']}), "
+            f"this run is {recipe_digest} (schema {SCHEMA}): start a new run"
+        )
+    arrays = load_file(found[-1] / "arrays.safetensors")
+    arms = {
+        name: ArmState(
+            arrays=under(arrays, f"arm/{name}/"),
+            client_losses={int(client): loss for client, loss in arm["client_losses"].items()},
+            reference_losses=arm["reference_losses"],
+            converged=arm["converged"],
+        )
+        for name, arm in facts["arms"].items()
+    }
+    return State(
+        round=facts["round"],
+        shared=under(arrays, "shared/"),
+        arms=arms,
+        visited={int(client): number for client, number in facts["visited"].items()},
+        slowest_seconds=facts["slowest_seconds"],
+    )
+
+
+def under(arrays: Arrays, prefix: str) -> Arrays:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -1,0 +1,112 @@
+"""The command `qflock`. Exit codes: 0 done, 1 the run failed, 2 the input was wrong."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from recipes.load import about, load, shipped
+from recipes.schema import InputError, Recipe, RecipeError
+
+RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="a shipped recipe's name, or a YAML file")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change one key; repeatable")]
+ClientsOption = Annotated[int | None, typer.Option(help="how many clients, instead of the recipe's")]
+SeedOption = Annotated[int | None, typer.Option(help="the seed, instead of the recipe's")]
+RunsDirOption = Annotated[Path, typer.Option(help="where run folders go")]
+
+command = typer.Typer(
+    name="qflock",
+    help="Federated learning with a LoRA-tuned LLM and a small quantum model in every client.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def main() -> None:
+    """Entry point: what is wrong with the input is one line and exit code 2."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what we started is ended
+    from strategies.failure import RunFailedError
+
+    try:
+        command()
+    except InputError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except RunFailedError as error:
+        typer.echo(f"failed: {error}", err=True)
+        sys.exit(1)
+
+
+@command.command()
+def recipes() -> None:
+    """List the shipped recipes."""
+    for name, path in shipped().items():
+        said = about(path)
+        typer.echo(
+            f"{name}\n    {said.summary}\n    run: {said.run} · takes: {said.takes}\n    reproduces: {said.reproduces}"
+        )
+
+
+@command.command()
+def plan(
+    recipe: RecipeArgument, set_: SetOption = None, clients: ClientsOption = None, seed: SeedOption = None
+) -> None:
+    """Resolve, validate and price a recipe; spends nothing."""
+    from rich.console import Console
+
+    from server.plan import priced
+
+    Console().print(priced(resolved(recipe, set_, clients, seed)))
+
+
+@command.command()
+def data(
+    recipe: RecipeArgument, set_: SetOption = None, clients: ClientsOption = None, seed: SeedOption = None
+) -> None:
+    """Show who holds what, with the baselines of every client."""
+    from rich.console import Console
+
+    from server.shares import shares
+
+    Console().print(shares(resolved(recipe, set_, clients, seed)))
+
+
+@command.command()
+def run(
+    recipe: RecipeArgument,
+    set_: SetOption = None,
+    clients: ClientsOption = None,
+    seed: SeedOption = None,
+    runs_dir: RunsDirOption = Path("runs"),
+) -> None:
+    """Run a recipe as a simulation; ends with a table and curves in the run's folder."""
+    from server.folder import new_folder
+    from server.launch import launch
+
+    chosen = resolved(recipe, set_, clients, seed)
+    launch(chosen, lambda: new_folder(chosen, runs_dir))
+
+
+@command.command()
+def resume(run: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")]) -> None:
+    """Go on with a run that did not end, from its last checkpoint."""
+    from server.launch import launch
+    from server.ledger import lines
+
+    if not (run / "recipe.yaml").is_file():
+        raise RecipeError(f"{run} is not a run folder: it has no recipe.yaml")
+    ended = [line for line in lines(run) if line["kind"] == "end"]
+    if ended and ended[-1]["state"] == "completed":
+        raise RecipeError(f"{run} is complete; run its recipe again with: qflock run {run / 'recipe.yaml'}")
+    launch(load(str(run / "recipe.yaml")), run.resolve)
+
+
+def resolved(recipe: str, set_: list[str] | None, clients: int | None, seed: int | None) -> Recipe:
+    """The recipe with the command line's changes."""
+    overrides: list[Any] = list(set_ or [])
+    overrides += [f"{key}={value}" for key, value in (("clients", clients), ("seed", seed)) if value is not None]
+    return load(recipe, overrides)

@@ -1,0 +1,86 @@
+"""A run's folder: the recipe as run, the environment, the ledger, checkpoints and logs."""
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recipes.schema import Recipe
+
+APP = Path(__file__).resolve().parent.parent
+PACKAGES = ("flwr", "ray", "numpy", "scipy", "scikit-learn", "qiskit", "torch", "transformers", "peft")
+
+
+def new_folder(recipe: Recipe, runs: Path) -> Path:
+    """runs/<time>-<recipe>/, with the recipe as run and the environment in it."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for attempt in range(100):
+        folder = (runs / f"{stamp}-{recipe.name}{f'-{attempt}' if attempt else ''}").resolve()
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        break
+    (folder / "logs").mkdir()
+    (folder / "recipe.yaml").write_text(as_yaml(recipe), encoding="utf-8")
+    (folder / "environment.json").write_text(environment(recipe), encoding="utf-8")
+    return folder
+
+
+def current_folder(recipe: Recipe) -> Path:
+    """The folder a launcher chose ($QFLOCK_RUN), or a new one under $QFLOCK_RUNS or ./runs for a plain `flwr run`."""
+    chosen = os.environ.get("QFLOCK_RUN")
+    return Path(chosen) if chosen else new_folder(recipe, Path(os.environ.get("QFLOCK_RUNS") or "runs"))
+
+
+def as_yaml(recipe: Recipe) -> str:
+    """The resolved recipe; running this file again gives the same ledger."""
+    import json
+
+    values = json.loads(recipe.as_json())
+    return f"# as run, digest {recipe.digest()}\n\n{yaml.safe_dump(values, sort_keys=False)}"
+
+
+def environment(recipe: Recipe) -> str:
+    """What the numbers of a run may depend on, as JSON."""
+    import json
+
+    facts: dict[str, Any] = {
+        "qflock": commit(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "cpu": processor(),
+        "cores": os.cpu_count(),
+        "threads": recipe.threads,
+        "recipe_digest": recipe.digest(),
+    }
+    return json.dumps(facts, indent=1)
+
+
+def commit() -> str:
+    """The version, and the commit when the app runs from a checkout."""
+    git = subprocess.run(
+        ["git", "-C", str(APP), "describe", "--always", "--dirty", "--abbrev=12"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    own = version("qflock") if "qflock" in sys.modules else "0.1.0"
+    return f"{own} {git.stdout.strip()}".strip() if (APP / ".git").exists() else own
+
+
+def processor() -> str:
+    """The CPU's name."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.processor()

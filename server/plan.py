@@ -1,0 +1,85 @@
+"""What a recipe will do and cost, known before anything is spent."""
+
+import time
+
+import numpy as np
+from rich.table import Table
+
+from data.corpus import load
+from quantum.arms import arms
+from recipes.schema import Recipe
+from strategies.wire import count_bytes
+
+CLASSES = {"synthetic": 2, "reviews": 2}  # known without fetching a corpus
+START_SECONDS = 15.0  # Ray and the SuperLink, on a laptop
+ROWS = 500  # of a client whose number of rows is not known yet
+
+
+def priced(recipe: Recipe) -> Table:
+    """Two columns: what, and how much."""
+    table = Table(title=f"{recipe.name} · digest {recipe.digest()}", title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    n_classes = CLASSES.get(recipe.data.corpus) or n_local_classes(recipe)
+    models = arms(recipe.student, n_classes)
+    rows = recipe.data.rows or ROWS
+    most = (
+        recipe.optimiser.maxiter
+        if recipe.regulate.law == "none"
+        else max(recipe.regulate.cap, recipe.optimiser.maxiter)
+    )
+    fits = recipe.rounds * recipe.clients
+    x = np.random.default_rng(0).random((rows, recipe.student.qubits))
+    labels = np.arange(rows) % n_classes
+    seconds, up = 0.0, 0
+    for name, model in models.items():
+        arrays = model.initial(recipe.seed)
+        up += count_bytes(arrays)
+        model.fit(arrays, x, labels, recipe.optimiser, 2)  # imports and compiles
+        began = time.perf_counter()
+        evaluations = model.fit(arrays, x, labels, recipe.optimiser, 20).evaluations
+        seconds += (time.perf_counter() - began) / max(1, evaluations) * most * fits
+        table.add_row(name, f"{model.name}, {model.parameters:,} parameters, {count_bytes(arrays):,} bytes")
+    if recipe.student.kind == "vqc":
+        table.add_row("circuit", circuit(recipe))
+    table.add_row("data", f"{recipe.data.corpus}, {recipe.data.partition} partition, {recipe.clients} clients")
+    table.add_row(
+        "features",
+        f"{recipe.features.encoder}, {recipe.features.reduction} reduction to {recipe.student.qubits} numbers",
+    )
+    table.add_row(
+        "teacher",
+        f"{recipe.teacher.kind}; law {recipe.regulate.law}, "
+        f"maxiter {recipe.optimiser.maxiter}, cap {recipe.regulate.cap}",
+    )
+    chosen = (
+        ""
+        if recipe.select.by == "everyone"
+        else f" {recipe.select.percent:g}% of clients, rules: {recipe.select.rules}"
+    )
+    table.add_row("server", f"select {recipe.select.by}{chosen}; aggregate {recipe.aggregate.by}; {stopping(recipe)}")
+    table.add_row("spends", f"at most {most * fits:,} evaluations an arm on the exact engine: 0 shots, 0 QPU seconds")
+    table.add_row("bytes up", f"{up:,} a client and round, {up * fits:,} in all, and the feature stages once")
+    table.add_row("time", f"about {START_SECONDS + seconds + recipe.rounds * 0.3:.0f} s here, texts encoded already")
+    return table
+
+
+def circuit(recipe: Recipe) -> str:
+    """Qubits, depth and two-qubit gates of the student's circuit."""
+    from quantum.vqc import vqc
+
+    s = recipe.student
+    drawn = vqc(s.qubits, s.feature_map, s.scale, s.reps, s.entanglement).circuit
+    gates = f"depth {drawn.depth()}, {drawn.num_nonlocal_gates()} two-qubit gates"
+    return f"{s.qubits} qubits, {s.feature_map} map × {s.scale:.4g}, {s.reps} reps, {gates}"
+
+
+def stopping(recipe: Recipe) -> str:
+    """The stop rule in words."""
+    early = f", or |ΔL|/L < {recipe.stop.epsilon:g} for {recipe.stop.patience} rounds" if recipe.stop.epsilon else ""
+    return f"{recipe.rounds} rounds{early}"
+
+
+def n_local_classes(recipe: Recipe) -> int:
+    """Classes in the user's own files, which are read; a corpus on a hub is not fetched for a plan."""
+    return 2 if recipe.data.path.startswith("hf:") else len(load(recipe.data, recipe.seed).classes)

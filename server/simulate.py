@@ -1,0 +1,122 @@
+"""A run as a Ray simulation: a SuperLink of our own on a free loopback port, submitted to and ended by pid."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from recipes.schema import Recipe
+from server.folder import APP
+from strategies.failure import RunFailedError
+
+START_SECONDS = 60.0
+LINK = "qflock"  # the SuperLink's name in the Flower configuration of the run
+
+
+def environment(folder: Path, recipe: Recipe) -> dict[str, str]:
+    """What the SuperLink and everything it starts inherits: quiet, offline, and as many threads as the recipe says."""
+    threads = str(recipe.threads)
+    return os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "FLWR_HOME": str(folder / "flower"),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "OMP_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "QFLOCK_RUN": str(folder),
+        "QFLOCK_MEMORY": str(folder / "memory"),
+    }
+
+
+@contextmanager
+def superlink(folder: Path, env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A SuperLink for one run; it and all that it started are gone afterwards."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    home = folder / "flower"
+    home.mkdir(exist_ok=True)
+    (home / "config.toml").write_text(f'[superlink.{LINK}]\naddress = "127.0.0.1:{port}"\ninsecure = true\n')
+    command = ["flower-superlink", "--insecure", "--simulation", "--host", "127.0.0.1", "--port", str(port)]
+    with (folder / "logs" / "superlink.log").open("ab") as log:
+        process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait_for(port, process, folder)
+        yield process
+    finally:
+        end(process)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def wait_for(port: int, process: subprocess.Popen[bytes], folder: Path) -> None:
+    """Until the SuperLink listens."""
+    end_time = time.monotonic() + START_SECONDS
+    while time.monotonic() < end_time:
+        if process.poll() is not None:
+            raise RunFailedError(f"the SuperLink ended at once with code {process.returncode}; see {folder / 'logs'}")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise RunFailedError(f"the SuperLink does not listen after {START_SECONDS:.0f} s; see {folder / 'logs'}")
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and its descendants: asked first, then killed."""
+    try:
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for member in family:
+            try:
+                member.send_signal(number)
+            except psutil.NoSuchProcess:
+                continue
+        _, family = psutil.wait_procs(family, timeout=8)
+    process.wait()
+
+
+def submit(folder: Path, recipe: Recipe, env: dict[str, str]) -> str:
+    """Hand the app and the whole recipe to the SuperLink; the Flower run's id."""
+    config = folder / "flower" / "run.toml"
+    config.write_text(f"recipe = {json.dumps(recipe.as_json())}\n", encoding="utf-8")
+    cores = os.cpu_count() or 1
+    federation = (
+        f"num-supernodes={recipe.clients} client-resources-num-cpus=1 init-args-num-cpus={min(cores, recipe.clients)}"
+    )
+    command = ["flwr", "run", str(APP), LINK, "--run-config", str(config), "--federation-config", federation]
+    done = subprocess.run([*command, "--format", "json"], env=env, capture_output=True, text=True, check=False)
+    said = last_json(done.stdout)
+    if done.returncode or "run-id" not in said:
+        raise RunFailedError(f"Flower refused the run: {' '.join((done.stdout + done.stderr).split())[:500]}")
+    return str(said["run-id"])
+
+
+def status(run_id: str, env: dict[str, str]) -> tuple[str, str]:
+    """Flower's own word on a run: (status, details)."""
+    command = ["flwr", "list", LINK, "--run-id", run_id, "--format", "json"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    runs = last_json(done.stdout).get("runs", [])
+    return (runs[0]["status"], runs[0].get("status-details", "")) if runs else ("unknown", done.stderr.strip())
+
+
+def last_json(text: str) -> dict[str, Any]:
+    """The JSON object at the end of a command's output."""
+    start = text.find("{")
+    return json.loads(text[start:]) if start >= 0 else {}

@@ -1,0 +1,59 @@
+"""The table that closes a run: every arm on the clients' test rows, beside what needs no federation."""
+
+from pathlib import Path
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from server.ledger import Line, lines
+
+
+def summary(folder: Path) -> Group:
+    """Test accuracy by client and in all, then what it cost."""
+    ledger = lines(folder)
+    score = next(line for line in ledger if line["kind"] == "score")
+    rounds = [line for line in ledger if line["kind"] == "round"]
+    names = list(score["arms"])
+    table = Table(title="accuracy on the clients' test rows", title_justify="left")
+    for column in ("client", "rows", *names, "majority", "logistic"):
+        table.add_column(column, justify="right")
+    for client, found in score["clients"].items():
+        table.add_row(
+            client,
+            str(found["examples"]),
+            *cells([found["accuracy"][n] for n in names] + [found["majority"], found["logistic"]]),
+        )
+    table.add_section()
+    total = sum(found["examples"] for found in score["clients"].values())
+    table.add_row(
+        "all",
+        str(total),
+        *cells([score["arms"][n]["accuracy"] for n in names] + [score["majority"], score["logistic"]]),
+        style="bold",
+    )
+    costs = [cost(name, rounds) for name in names]
+    up, down = (sum(line.get(key, 0) for line in ledger) for key in ("bytes_up", "bytes_down"))
+    seconds = ledger[-1]["seconds"].get("run", 0.0)
+    return Group(
+        table,
+        Text(
+            "majority: always the client's commonest class; logistic: regression on all its features, alone",
+            style="dim",
+        ),
+        *(Text(line) for line in costs),
+        Text(f"bytes: {up:,} up, {down:,} down, features and {len(rounds)} rounds together · {seconds:.0f} s"),
+    )
+
+
+def cost(name: str, rounds: list[Line]) -> str:
+    """What one arm spent."""
+    clients = [client for line in rounds if name in line["arms"] for client in line["arms"][name]["clients"].values()]
+    evaluations = sum(client["evaluations"] for client in clients)
+    shots = sum(client["shots"] for client in clients)
+    spent = f"{shots:,} shots" if shots else "exact, no shots"
+    return f"{name}: {len(clients)} fits, {evaluations:,} evaluations, {spent}"
+
+
+def cells(values: list[float]) -> list[str]:
+    return [f"{value:.1%}" for value in values]

@@ -1,0 +1,278 @@
+"""One Flower strategy, composed of a selector, an aggregator and a stop rule.
+
+Round t, for every arm: invite clients, collect their reports, average provisionally, measure the reference loss, admit,
+average what was admitted, stop? Reports are sorted by client id before any float is added: Ray delivers them in any
+order, and equal seeds must write equal ledgers.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from statistics import fmean
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Result, Strategy
+
+from recipes.schema import Recipe
+from strategies.aggregation import AGGREGATORS
+from strategies.exchange import deadline, hear, visit
+from strategies.failure import RunFailedError
+from strategies.faults import fault
+from strategies.messages import Arrays, Assignment, Refusal, Report, Score
+from strategies.selection import select
+from strategies.state import ArmState, State
+from strategies.stop import converged
+from strategies.wire import assign, count_bytes, parcel, without_arrays
+
+Record = dict[str, Any]  # one line of the ledger
+Reference = Callable[
+    [str, Arrays], tuple[float, float]
+]  # (arm, arrays) → loss in nats and accuracy on the server's rows
+
+
+class Federated(Strategy):
+    """The federation's rounds over a `State`, which `save` receives after each of them."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        run: str,
+        nodes: dict[int, int],  # client → Flower node
+        state: State,
+        reference: Reference,
+        record: Callable[[Record], None],
+        save: Callable[[State], None],
+    ) -> None:
+        self.recipe, self.run, self.nodes, self.state = recipe, run, nodes, state
+        self.reference, self.record, self.save = reference, record, save
+        self.clients = {node: client for client, node in nodes.items()}
+        self.invited: dict[str, list[int]] = {}
+        self.bytes_down = 0
+
+    def summary(self) -> None:
+        """Nothing: `qflock plan` tells what a recipe composes, and the ledger what it did."""
+
+    def start(
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord | None = None,
+        num_rounds: int = 0,
+        timeout: float = 0.0,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
+    ) -> Result:
+        """The rounds that the state has not seen yet, then the clients' test rows.
+
+        Arrays, rounds and deadlines come from the state and the recipe; Flower's arguments for them stay unused.
+        """
+        result = Result()
+        none = ArrayRecord(), ConfigRecord()
+        for number in range(self.state.round + 1, self.recipe.rounds + 1):
+            if not self.state.training():
+                break
+            messages = list(self.configure_train(number, *none, grid))
+            began = time.monotonic()
+            replies = visit(grid, messages, deadline(self.recipe.deadline_seconds, self.state.slowest_seconds))
+            _, metrics = self.aggregate_train(number, replies, began)
+            result.evaluate_metrics_serverapp[number] = metrics
+        began = time.monotonic()
+        messages = list(self.configure_evaluate(self.state.round, *none, grid))
+        replies = visit(grid, messages, deadline(self.recipe.deadline_seconds, self.state.slowest_seconds))
+        result.evaluate_metrics_clientapp[self.state.round] = self.aggregate_evaluate(self.state.round, replies, began)
+        result.arrays = parcel({}, {name: arm.arrays for name, arm in self.state.arms.items()})
+        return result
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """One message a client that any arm invites; it carries the assignments of all arms that do."""
+        self.invited = {name: self.invite(server_round, name) for name in self.state.training()}
+        wanted = sorted({client for clients in self.invited.values() for client in clients})
+        arms = {client: tuple(name for name in self.invited if client in self.invited[name]) for client in wanted}
+        return self.assignments("train", server_round, arms)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message], began: float | None = None
+    ) -> tuple[ArrayRecord | None, MetricRecord]:
+        """A round's reports become the next global arrays, a line of the ledger and a checkpoint."""
+        reports: dict[str, list[Report]] = {name: [] for name in self.invited}
+        failed: dict[int, str] = {}
+        seconds: dict[int, float] = {}
+        bytes_up = 0
+        for reply in replies:
+            client, said = self.clients[reply.metadata.src_node_id], hear(reply)
+            if not isinstance(said, list):
+                failed[client] = (
+                    said.reason if isinstance(said, Refusal) else f"sent {type(said).__name__}, not reports"
+                )
+                continue
+            seconds[client] = sum(report.seconds for report in said)
+            for report in said:
+                bytes_up += count_bytes(report.arrays)
+                wrong = self.wrong(report, client)
+                if wrong:
+                    failed[client] = f"{failed[client]}; {wrong}" if client in failed else wrong
+                else:
+                    reports[report.arm].append(report)
+        heard = time.monotonic()
+        line: Record = {"kind": "round", "round": server_round, "arms": {}, "failed": failed}
+        line |= {"bytes_down": self.bytes_down, "bytes_up": bytes_up}
+        missing = [name for name, usable in reports.items() if len(usable) < self.quorum(name)]
+        if missing:
+            self.record(line)
+            reasons = "".join(f"; client {client}: {reason}" for client, reason in sorted(failed.items()))
+            raise RunFailedError(
+                f"round {server_round}: {len(reports[missing[0]])} usable reports for {missing[0]}, "
+                f"min_reports is {self.recipe.min_reports}{reasons}"
+            )
+        for name, usable in reports.items():
+            line["arms"][name] = self.close_round(server_round, name, sorted(usable, key=lambda report: report.client))
+            self.state.visited |= {report.client: server_round for report in usable}
+        self.state.round = server_round
+        self.state.slowest_seconds = max(self.state.slowest_seconds, *seconds.values())
+        now = time.monotonic()
+        line["seconds"] = {"round": now - (began or heard), "server": now - heard, "clients": seconds}
+        self.record(line)  # first: a resumed run drops the lines that its checkpoint has not seen
+        self.save(self.state)
+        losses = {
+            f"{name}/{key}": line["arms"][name][key]
+            for name in reports
+            for key in ("reference_loss", "reference_accuracy")
+        }
+        return None, MetricRecord(losses)
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Every client scores the final arrays of every arm."""
+        arms = tuple(self.state.arms)
+        return self.assignments("score", server_round, dict.fromkeys(sorted(self.nodes), arms))
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message], began: float | None = None
+    ) -> MetricRecord:
+        """Accuracy over all clients' test rows, arm beside arm, in one line of the ledger."""
+        scores: list[Score] = []
+        failed: dict[int, str] = {}
+        for reply in replies:
+            said = hear(reply)
+            if isinstance(said, Score):
+                scores.append(said)
+            else:
+                client = self.clients[reply.metadata.src_node_id]
+                failed[client] = (
+                    said.reason if isinstance(said, Refusal) else f"sent {type(said).__name__}, not a score"
+                )
+        scores.sort(key=lambda score: score.client)
+        line: Record = {"kind": "score", "round": server_round, "failed": failed}
+        if scores:
+            line["arms"] = {
+                name: {
+                    "accuracy": pooled(scores, [score.accuracy[name] for score in scores]),
+                    "loss": pooled(scores, [score.loss[name] for score in scores]),
+                }
+                for name in self.state.arms
+            }
+            line["majority"] = pooled(scores, [score.majority for score in scores])
+            line["logistic"] = pooled(scores, [score.logistic for score in scores])
+        line["clients"] = {score.client: without(vars(score), "client", "seconds") for score in scores}
+        clients = {score.client: score.seconds for score in scores}
+        line["seconds"] = {"round": time.monotonic() - began if began else 0.0, "clients": clients}
+        self.record(line)
+        if not scores:
+            reasons = "; ".join(f"client {client}: {reason}" for client, reason in sorted(failed.items()))
+            raise RunFailedError(f"no client could score the final arrays: {reasons}")
+        return MetricRecord({f"{name}/accuracy": score["accuracy"] for name, score in line["arms"].items()})
+
+    def assignments(self, kind: Any, number: int, arms: dict[int, tuple[str, ...]]) -> list[Message]:
+        """A message a client, in the order of ids; equal contents are packed once."""
+        state = self.state
+        parcels = {
+            names: parcel(state.shared, {name: state.arms[name].arrays for name in names})
+            for names in set(arms.values())
+        }
+        self.bytes_down = sum(count_bytes(parcels[names]) for names in arms.values())
+        messages = []
+        for client, names in arms.items():
+            assignment = Assignment(
+                kind=kind,
+                run=self.run,
+                recipe_digest=self.recipe.digest(),
+                round=number,
+                memory_round=state.visited.get(client, 0),
+            )
+            messages.append(assign(assignment, self.nodes[client], parcels[names]))
+        return messages
+
+    def invite(self, number: int, name: str) -> list[int]:
+        """Who trains this arm in this round; a client whose loss nobody knows yet is always invited."""
+        arm = self.state.arms[name]
+        if self.recipe.select.rules == "admit":
+            return sorted(self.nodes)
+        known = {client: loss for client, loss in arm.client_losses.items() if client in self.nodes}
+        if not known:
+            return sorted(self.nodes)
+        chosen = select(self.recipe.select, known, self.compared(arm, known), self.key(number, name, 0))
+        return sorted({*chosen, *(self.nodes.keys() - known.keys())})
+
+    def close_round(self, number: int, name: str, reports: Sequence[Report]) -> Record:
+        """Admit, aggregate, measure and maybe stop one arm; its part of the ledger line."""
+        arm, aggregate = self.state.arms[name], AGGREGATORS[self.recipe.aggregate.by]
+        losses = {report.client: report.student_loss for report in reports}
+        admitted = sorted(losses)
+        arrays = aggregate(arm.arrays, reports)
+        loss, accuracy = self.reference(name, arrays)
+        if self.recipe.select.rules == "admit":
+            compared = fmean(losses.values()) if self.recipe.select.reference == "clients" else loss
+            admitted = select(self.recipe.select, losses, compared, self.key(number, name, 1))
+        if len(admitted) < len(reports):
+            arrays = aggregate(arm.arrays, [report for report in reports if report.client in admitted])
+            loss, accuracy = self.reference(name, arrays)
+        arm.arrays = arrays
+        arm.client_losses |= losses
+        arm.reference_losses.append(loss)
+        arm.converged = converged(arm.reference_losses, self.recipe.stop.epsilon, self.recipe.stop.patience)
+        return {
+            "invited": self.invited[name],
+            "admitted": admitted,
+            "reference_loss": loss,
+            "reference_accuracy": accuracy,
+            "converged": arm.converged,
+            "clients": {
+                report.client: without(without_arrays(report), "client", "arm", "seconds") for report in reports
+            },
+        }
+
+    def wrong(self, report: Report, client: int) -> str | None:
+        """Why a report cannot be used, or None."""
+        if report.client != client:
+            return f"says it is client {report.client}"
+        if client not in self.invited.get(report.arm, []):
+            return f"reports on {report.arm}, which it was not asked to train"
+        return fault(report, self.state.arms[report.arm].arrays)
+
+    def quorum(self, name: str) -> int:
+        """Usable reports that an arm needs: `min_reports`, or all when fewer were invited."""
+        return min(self.recipe.min_reports, len(self.invited[name]))
+
+    def compared(self, arm: ArmState, losses: dict[int, float]) -> float:
+        """The loss that alignment measures clients against, before a round."""
+        return fmean(losses.values()) if self.recipe.select.reference == "clients" else arm.reference_losses[-1]
+
+    def key(self, number: int, name: str, act: int) -> tuple[int, ...]:
+        """Seeds one draw; the same whether or not the run was resumed in between."""
+        return (self.recipe.seed, number, list(self.state.arms).index(name), act)
+
+
+def pooled(scores: Sequence[Score], values: Sequence[float]) -> float:
+    """Σ n_i·v_i / Σ n_i over the clients' test rows."""
+    return sum(score.examples * value for score, value in zip(scores, values, strict=True)) / sum(
+        score.examples for score in scores
+    )
+
+
+def without(facts: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in facts.items() if key not in keys}

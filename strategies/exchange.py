@@ -1,0 +1,69 @@
+"""One visit to many clients: send, collect until all have replied or the deadline has passed, and name every failure.
+
+Flower's own `send_and_receive` polls every three seconds in a deployment, leaves out who did not reply, and attributes
+an unreachable node's error to the SuperLink. Here every message gets exactly one reply, from the node it was sent to.
+"""
+
+import re
+import time
+from collections.abc import Sequence
+
+from flwr.app import Error, Message
+from flwr.serverapp import Grid
+
+from strategies.failure import RunFailedError
+from strategies.messages import Refusal, Reply
+from strategies.wire import replied
+
+POLL_SECONDS = 0.05
+FIRST_SECONDS = 3600.0  # nobody has shown yet how long a visit takes: data and weights may be on their way
+SHORTEST_SECONDS = 60.0
+PATIENCE = 10.0  # times the slowest client so far
+NO_REPLY = 1000  # our own error code, beyond Flower's
+
+
+def deadline(configured: float | None, slowest_seconds: float) -> float:
+    """Seconds to wait for a visit: as the recipe says, or ten times the slowest client so far and at least a minute."""
+    if configured is not None:
+        return configured
+    return max(SHORTEST_SECONDS, PATIENCE * slowest_seconds) if slowest_seconds else FIRST_SECONDS
+
+
+def visit(grid: Grid, messages: Sequence[Message], seconds: float) -> list[Message]:
+    """One reply a message, in the order of the messages; a node that stays silent gets an error reply."""
+    waiting = {message_id: message for message in messages for message_id in grid.push_messages([message])}
+    replies: dict[int, Message] = {}
+    end = time.monotonic() + seconds
+    while waiting:
+        for reply in grid.pull_messages(list(waiting)):
+            sent = waiting.pop(reply.metadata.reply_to_message_id)
+            dead_actor(reply, sent)
+            replies[sent.metadata.dst_node_id] = Message(reply.error, reply_to=sent) if reply.has_error() else reply
+        if time.monotonic() > end:
+            break
+        if waiting:
+            time.sleep(POLL_SECONDS)
+    for sent in waiting.values():
+        error = Error(NO_REPLY, f"no reply within {seconds:.0f} s")
+        replies[sent.metadata.dst_node_id] = Message(error, reply_to=sent)
+    return [replies[message.metadata.dst_node_id] for message in messages]
+
+
+def hear(reply: Message) -> Reply:
+    """What a client said; a failure reads like a refusal, in one line."""
+    if reply.has_error():
+        return Refusal(client=-1, reason=one_line(reply.error.reason or f"Flower error {reply.error.code}"))
+    return replied(reply)
+
+
+def dead_actor(reply: Message, sent: Message) -> None:
+    """Ray keeps a dead actor in its pool, and every later round loses the clients that land on it: end the run now."""
+    if reply.has_error() and "ActorDied" in (reply.error.reason or ""):
+        raise RunFailedError("a simulation process died (killed, or out of memory) and Ray does not replace it")
+
+
+def one_line(reason: str) -> str:
+    """Flower's `<class 'ValueError'>:<'what'>` as `ValueError: what`; of a traceback, its last line."""
+    last = [line for line in reason.strip().splitlines() if line.strip()][-1].strip()
+    named = re.match(r"<class '(?:\w+\.)*(\w+)'>:<'(.*)'>$", last)
+    return f"{named[1]}: {named[2]}" if named else last

@@ -1,0 +1,30 @@
+"""What makes a reply unusable: the reason stands in the ledger under the client's name, and its update is left out."""
+
+import math
+
+import numpy as np
+
+from strategies.messages import Arrays, Report
+
+
+def fault(report: Report, expected: Arrays) -> str | None:
+    """The first thing wrong with an update, or None."""
+    if report.examples < 1:
+        return f"{report.arm}: trained on {report.examples} rows"
+    for name in ("student_loss", "teacher_loss"):
+        if not math.isfinite(getattr(report, name)):
+            return f"{report.arm}: {name} is {getattr(report, name)}"
+    return wrong_arrays(report.arrays, expected, f"{report.arm}: ")
+
+
+def wrong_arrays(arrays: Arrays, expected: Arrays, where: str = "") -> str | None:
+    """The first array that is missing, unexpected, misshapen or not finite, or None."""
+    if arrays.keys() != expected.keys():
+        return f"{where}sent {', '.join(sorted(arrays)) or 'no arrays'}; expected {', '.join(sorted(expected))}"
+    for name, array in arrays.items():
+        if array.shape != expected[name].shape or array.dtype != expected[name].dtype:
+            found, wanted = (f"{a.dtype}{list(a.shape)}" for a in (array, expected[name]))
+            return f"{where}{name} is {found}; expected {wanted}"
+        if not np.isfinite(array).all():
+            return f"{where}{name} holds {int((~np.isfinite(array)).sum())} values that are not finite"
+    return None

@@ -1,0 +1,80 @@
+"""What server and clients say to each other; plain values, no Flower.
+
+An *arm* is one model federated in a run: `student`, and beside it `twin`, its classical control. One visit to a client
+carries the assignments of all arms, so both see the same rows in the same round.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+Arrays = dict[str, NDArray[Any]]
+Kind = Literal["prepare", "train", "score"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """Server → client: one visit."""
+
+    kind: Kind
+    run: str  # names the client's memory
+    recipe_digest: str
+    round: int = 0
+    stage: str = ""  # `prepare`: which feature stage is being agreed on; "" only says hello
+    memory_round: int = 0  # `train`: the round whose memory to start from; 0 is none
+    shared: Arrays = field(default_factory=dict)  # agreed feature arrays, as `stage/array`
+    arms: dict[str, Arrays] = field(default_factory=dict)  # arm → its global arrays
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """Client → server after `prepare`: its part of a stage's statistics."""
+
+    client: int
+    examples: int
+    arrays: Arrays
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Client → server after `train`: one arm's update. Losses are held-out cross-entropies in nats."""
+
+    client: int
+    arm: str
+    arrays: Arrays
+    examples: int
+    student_loss: float
+    student_accuracy: float
+    teacher_loss: float
+    teacher_accuracy: float
+    maxiter: int  # evaluations allowed this round
+    evaluations: int  # evaluations used
+    shots: int
+    seconds: float
+    note: str = ""  # what a reader of the ledger should know, such as a lost memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Client → server after `score`: the final arrays on this client's test rows."""
+
+    client: int
+    examples: int
+    accuracy: dict[str, float]  # arm → accuracy
+    loss: dict[str, float]  # arm → cross-entropy in nats
+    majority: float  # accuracy of always answering this client's most frequent training class
+    logistic: float  # accuracy of logistic regression on the client's unreduced features
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Client → server: why this client cannot do its assignment."""
+
+    client: int
+    reason: str
+
+
+Reply = Answer | list[Report] | Score | Refusal

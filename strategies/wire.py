@@ -1,0 +1,91 @@
+"""Our messages as Flower messages: one ArrayRecord with named arrays, one ConfigRecord with the rest as JSON.
+
+JSON keeps the types stable and the floats exact. Bytes are what the arrays hold; Flower's own counters are not used,
+because they leave out an array that was sent before.
+"""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+
+from strategies.messages import Answer, Arrays, Assignment, Refusal, Reply, Report, Score
+
+MESSAGE_TYPE = {"prepare": "query", "train": "train", "score": "evaluate"}
+
+
+def parcel(shared: Arrays, arms: dict[str, Arrays]) -> ArrayRecord:
+    """The arrays of an assignment, packed once for every client that gets the same ones."""
+    named = {f"shared/{name}": array for name, array in shared.items()}
+    return pack(named | {f"arm/{arm}/{name}": array for arm, arrays in arms.items() for name, array in arrays.items()})
+
+
+def assign(assignment: Assignment, node: int, parcel: ArrayRecord) -> Message:
+    """An assignment, addressed; its arrays are those in the parcel."""
+    facts = {key: value for key, value in vars(assignment).items() if key not in ("shared", "arms")}
+    return Message(records(parcel, facts), dst_node_id=node, message_type=MESSAGE_TYPE[assignment.kind])
+
+
+def assigned(message: Message) -> Assignment:
+    """The assignment in a message, on the client."""
+    arrays, facts = read(message)
+    arms: dict[str, Arrays] = {}
+    for name, array in group(arrays, "arm/").items():
+        arm, _, rest = name.partition("/")
+        arms.setdefault(arm, {})[rest] = array
+    return Assignment(**facts, shared=group(arrays, "shared/"), arms=arms)
+
+
+def reply(said: Reply, to: Message) -> Message:
+    """A client's reply."""
+    if isinstance(said, list):
+        arrays = {f"{report.arm}/{name}": array for report in said for name, array in report.arrays.items()}
+        facts: dict[str, Any] = {"reports": [without_arrays(report) for report in said]}
+    elif isinstance(said, Answer):
+        arrays, facts = said.arrays, {"answer": without_arrays(said)}
+    else:
+        arrays, facts = {}, {type(said).__name__.lower(): asdict(said)}
+    return Message(records(pack(arrays), facts), reply_to=to)
+
+
+def replied(message: Message) -> Reply:
+    """What a client said, on the server."""
+    arrays, facts = read(message)
+    ((kind, said),) = facts.items()
+    if kind == "reports":
+        return [Report(**report, arrays=group(arrays, f"{report['arm']}/")) for report in said]
+    if kind == "answer":
+        return Answer(**said, arrays=arrays)
+    return Score(**said) if kind == "score" else Refusal(**said)
+
+
+def count_bytes(record: ArrayRecord | Arrays) -> int:
+    """Bytes that the numbers themselves take on the wire."""
+    if isinstance(record, ArrayRecord):
+        return sum(int(np.prod(array.shape)) * np.dtype(array.dtype).itemsize for array in record.values())
+    return sum(array.nbytes for array in record.values())
+
+
+def pack(arrays: Arrays) -> ArrayRecord:
+    return ArrayRecord({name: Array(np.ascontiguousarray(array)) for name, array in arrays.items()})
+
+
+def records(arrays: ArrayRecord, facts: dict[str, Any]) -> RecordDict:
+    return RecordDict({"arrays": arrays, "facts": ConfigRecord({"json": json.dumps(facts)})})
+
+
+def read(message: Message) -> tuple[Arrays, dict[str, Any]]:
+    facts = message.content.config_records["facts"]["json"]
+    return {name: array.numpy() for name, array in message.content.array_records["arrays"].items()}, json.loads(
+        str(facts)
+    )
+
+
+def group(arrays: Arrays, prefix: str) -> Arrays:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def without_arrays(said: Answer | Report) -> dict[str, Any]:
+    return {key: value for key, value in vars(said).items() if key != "arrays"}

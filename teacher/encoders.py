@@ -1,0 +1,28 @@
+"""The encoder a recipe names: the first stage, from texts to vectors."""
+
+from collections.abc import Callable
+
+from data.stages import Stage
+from recipes.schema import FeaturesConfig
+
+
+def encoder(config: FeaturesConfig) -> Stage:
+    """The stage that a recipe's features begin with."""
+    return ENCODERS[config.encoder](config)
+
+
+def minilm(config: FeaturesConfig) -> Stage:
+    """Frozen sentence vectors; 83.5 MB of weights, fetched once."""
+    from teacher.frozen import MiniLm
+
+    return MiniLm()
+
+
+def tfidf(config: FeaturesConfig) -> Stage:
+    """Hashed words weighted by how rare they are over all clients; no download."""
+    from data.features import TfIdf
+
+    return TfIdf(config.buckets)
+
+
+ENCODERS: dict[str, Callable[[FeaturesConfig], Stage]] = {"minilm": minilm, "tfidf": tfidf}

@@ -1,0 +1,185 @@
+"""Losses, the budgeted search, and students as pure functions of named arrays."""
+
+import logging
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.metrics import log_loss
+
+from quantum import optimise
+from quantum.control import hidden_layer
+from quantum.objective import cross_entropy, parity
+from quantum.optimise import OPTIMISERS, minimise
+from quantum.student import STUDENTS, student, twin
+from recipes.schema import OptimiserConfig, StudentConfig
+
+SEARCH = OptimiserConfig()
+
+
+def config_of(kind, **keys):
+    return StudentConfig(kind=kind, twin=kind != "noop", **keys)
+
+
+def everyone(n_classes=2):
+    return [student(config_of(kind), n_classes) for kind in STUDENTS] + [twin(StudentConfig(), n_classes)]
+
+
+def rows(n_rows, seed, n_features=4):
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(0, 1, (n_rows, n_features))
+    return x, (x[:, 0] > x[:, 1]).astype(int)
+
+
+@given(n_qubits=st.integers(1, 8), n_classes=st.integers(2, 5))
+def test_parity_reads_every_state_once_and_every_class_somewhere(n_qubits, n_classes):
+    if n_classes > n_qubits + 1:
+        with pytest.raises(ValueError, match="use at least"):
+            parity(n_qubits, n_classes)
+        return
+    readout = parity(n_qubits, n_classes)
+    assert_array_equal(readout.sum(axis=1), 1)
+    assert readout.any(axis=0).all()
+    assert all(readout[b, bin(b).count("1") % n_classes] == 1 for b in range(2**n_qubits))
+
+
+@settings(deadline=None)
+@given(n_rows=st.integers(1, 30), n_classes=st.integers(2, 5), seed=st.integers(0, 999))
+def test_cross_entropy_is_in_nats_and_agrees_with_sklearn(n_rows, n_classes, seed):
+    rng = np.random.default_rng(seed)
+    probs, labels = rng.dirichlet(np.ones(n_classes), n_rows), rng.integers(0, n_classes, n_rows)
+    assert_allclose(cross_entropy(probs, labels), log_loss(labels, probs, labels=range(n_classes)), rtol=1e-9)
+
+
+def test_a_certain_mistake_costs_a_finite_loss():
+    assert cross_entropy(np.array([[1.0, 0.0]]), np.array([1])) == pytest.approx(12 * math.log(10))
+
+
+@pytest.mark.parametrize("kind", OPTIMISERS)
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(maxiter=st.integers(1, 60), n=st.integers(1, 12), seed=st.integers(0, 99))
+def test_a_search_never_passes_its_budget_nor_returns_worse_than_its_start(kind, maxiter, n, seed):
+    aim = np.random.default_rng(seed).normal(size=n)
+    asked = []
+
+    def objective(x):
+        asked.append(float(np.sum((x - aim) ** 2)))
+        return asked[-1]
+
+    found = minimise(OptimiserConfig(kind=kind), objective, np.zeros(n), maxiter)
+    assert found.evaluations == len(asked) <= maxiter
+    assert list(found.trace) == asked
+    assert found.trace[0] == pytest.approx(np.sum(aim**2))  # the start is evaluation 1
+    assert found.value == min(asked) == pytest.approx(np.sum((found.x - aim) ** 2))
+    again = minimise(OptimiserConfig(kind=kind), objective, np.zeros(n), maxiter)
+    assert_array_equal(found.x, again.x)
+
+
+def test_an_objective_that_is_not_finite_ends_the_search_with_an_error():
+    with pytest.raises(ValueError, match="objective is nan at evaluation 1"):
+        minimise(SEARCH, lambda x: float("nan"), np.zeros(3), 10)
+
+
+def test_a_budget_below_the_first_model_is_warned_of_once(caplog):
+    optimise._warn.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            minimise(SEARCH, lambda x: float(x @ x), np.ones(16), 10)
+    assert [record.message.split(":")[0] for record in caplog.records] == ["maxiter 10 is below 18"]
+
+
+@pytest.mark.parametrize("one", everyone(), ids=lambda one: one.name)
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(n_rows=st.integers(1, 40), seed=st.integers(0, 99), maxiter=st.integers(1, 25))
+def test_every_student_is_a_pure_function_of_its_arrays(one, n_rows, seed, maxiter):
+    x, labels = rows(n_rows, seed)
+    start = one.initial(seed)
+    before = start["theta"].copy()
+    fit = one.fit(start, x, labels, SEARCH, maxiter)
+    assert_array_equal(start["theta"], before)
+    assert {key: (array.dtype, array.shape) for key, array in fit.arrays.items()} == {
+        "theta": (np.float32, (one.parameters,))
+    }
+    assert fit.evaluations == len(fit.losses) <= maxiter
+    assert fit.shots == 0
+    probs = one.predict(fit.arrays, x)
+    assert probs.shape == (n_rows, 2)
+    assert_allclose(probs.sum(axis=1), 1, atol=1e-12)
+    assert cross_entropy(probs, labels) <= cross_entropy(one.predict(start, x), labels) + 1e-6
+    assert_array_equal(one.fit(start, x, labels, SEARCH, maxiter).arrays["theta"], fit.arrays["theta"])
+
+
+@pytest.mark.parametrize("one", everyone(), ids=lambda one: one.name)
+def test_wrong_shapes_are_refused_by_name(one):
+    start, (x, labels) = one.initial(0), rows(5, 0)
+    with pytest.raises(ValueError, match=r"shape \(5, 3\).* 4 features"):
+        one.predict(start, x[:, :3])
+    with pytest.raises(ValueError, match=f"theta of shape \\({one.parameters},\\)"):
+        one.fit({"theta": np.zeros(3, np.float32)}, x, labels, SEARCH, 5)
+    with pytest.raises(ValueError, match="no rows"):
+        one.predict(start, x[:0])
+
+
+def test_a_noop_moves_its_numbers_and_learns_nothing():
+    one, (x, labels) = student(config_of("noop", size=7), 3), rows(5, 0)
+    start = one.initial(1)
+    fit = one.fit(start, x, labels, SEARCH, 20)
+    assert (fit.arrays["theta"].tolist(), fit.evaluations) == (start["theta"].tolist(), 0)
+    assert_array_equal(one.predict(start, x), np.full((5, 3), 1 / 3))
+
+
+def test_a_vqc_reads_at_most_one_class_more_than_its_qubits():
+    with pytest.raises(ValueError, match="2 qubits count 0 to 2 ones"):
+        student(StudentConfig(qubits=2), 4)
+
+
+WITHOUT_TWIN = {  # shallow circuits only
+    *((5, 2, 3), (5, 2, 4), (10, 2, 2), (11, 2, 2), (12, 2, 2)),
+    *((6, 1, 2), (7, 1, 2), (8, 1, 2), (8, 1, 3), (9, 1, 2), (9, 1, 3), (10, 1, 2), (10, 1, 3)),
+    *((11, 1, 2), (11, 1, 3), (11, 1, 4), (12, 1, 2), (12, 1, 3), (12, 1, 4)),
+}
+
+
+@pytest.mark.parametrize("qubits", range(2, 13))
+@pytest.mark.parametrize("reps", [1, 2, 3, 5, 10, 20])
+@pytest.mark.parametrize("n_classes", [2, 3, 4])
+def test_a_twin_has_as_many_parameters_as_its_student_within_5_percent(qubits, reps, n_classes):
+    wanted = qubits * (reps + 1)
+    if (qubits, reps, n_classes) in WITHOUT_TWIN:
+        with pytest.raises(ValueError, match=f"no twin of {wanted} parameters"):
+            hidden_layer(qubits, n_classes, wanted)
+        return
+    network = hidden_layer(qubits, n_classes, wanted)
+    assert abs(network.parameters - wanted) <= 0.05 * wanted
+    assert len(network.initial(0)) == network.parameters
+
+
+def test_the_twin_of_the_default_student_has_exactly_16_parameters():
+    assert (student(StudentConfig(), 2).parameters, twin(StudentConfig(), 2).parameters) == (16, 16)
+
+
+@given(seed=st.integers(0, 99), n_classes=st.integers(2, 4))
+def test_the_twin_is_the_network_of_its_docstring(seed, n_classes):
+    network = hidden_layer(4, n_classes, 24)
+    rng = np.random.default_rng(seed)
+    theta, x = rng.normal(size=network.parameters), rng.uniform(0, 1, (1, 4))
+    values = iter(theta)
+
+    def take(*shape):
+        return np.array([next(values) for _ in range(math.prod(shape))]).reshape(shape)
+
+    W, b = take(4, network.hidden), take(network.hidden) if network.hidden_bias else 0
+    V, c = take(network.hidden, network.logits), take(network.logits) if network.output_bias else 0
+    logits = np.zeros(n_classes)
+    logits[: network.logits] = np.tanh((2 * x[0] - 1) @ W + b) @ V + c
+    assert_allclose(network.probabilities(x, theta)[0], np.exp(logits) / np.exp(logits).sum(), atol=1e-12)
+
+
+def test_the_default_student_learns_a_separable_task():
+    x, labels = rows(80, 0)
+    one = student(StudentConfig(), 2)
+    fit = one.fit(one.initial(0), x, labels, SEARCH, 150)
+    assert (one.predict(fit.arrays, x).argmax(axis=1) == labels).mean() > 0.85

