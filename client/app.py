@@ -11,7 +11,7 @@ from recipes.schema import Recipe, RecipeError
 from strategies.messages import Assignment, Refusal, Reply
 from strategies.wire import assigned, reply
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
 
 app = ClientApp()
 

@@ -12,7 +12,7 @@ from data.baselines import logistic_regression, majority
 from quantum.objective import cross_entropy
 from strategies.messages import Answer, Assignment, Report, Score
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
 
 
 def prepare(who: Participant, assignment: Assignment) -> Answer:

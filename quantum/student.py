@@ -72,7 +72,7 @@ class VqcStudent:
         return Compiled(vqc(c.qubits, c.feature_map, c.scale, c.reps, c.entanglement))
 
     def initial(self, seed: int) -> Arrays:
-        """θ ~ N(0, 0.1²)."""
+        """θ ~ N(0, 0.1²): near the identity; uniform angles did neither better nor worse with 16 of them."""
         theta = np.random.default_rng(seed).normal(0, 0.1, self.parameters)
         return {"theta": theta.astype(np.float32)}
 
@@ -143,7 +143,7 @@ class NoopStudent:
     def predict(self, arrays: Arrays, x: NDArray[Any]) -> NDArray[np.float64]:
         """1/K for every class."""
         theta_of(self, arrays)
-        return np.ones((len(rows_of(self, x)), self.n_classes)) / self.n_classes
+        return np.ones((len(x), self.n_classes)) / self.n_classes
 
     def fit(
         self, arrays: Arrays, x: NDArray[Any], labels: NDArray[Any], optimiser: OptimiserConfig, maxiter: int

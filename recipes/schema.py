@@ -108,7 +108,7 @@ class OptimiserConfig(Section):
 
     kind: Literal["cobyla"] = "cobyla"
     maxiter: Annotated[int, Between(1, 100000)] = 30  # evaluations in the first round
-    rhobeg: Annotated[float, Between(0, above=True)] = 0.5  # first step, in radians
+    rhobeg: Annotated[float, Between(0, above=True)] = 0.3  # first step: radians of an angle, units of a weight
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from recipes.load import from_run_config
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
 
 app = ServerApp()
 

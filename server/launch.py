@@ -10,7 +10,7 @@ from data.corpus import load
 from data.split import deal
 from recipes.schema import Recipe
 from server.live import follow
-from server.simulate import environment, status, submit, superlink
+from server.simulate import environment, keep_log, status, submit, superlink
 from server.summary import summary
 from strategies.failure import RunFailedError
 
@@ -41,6 +41,7 @@ def launch(recipe: Recipe, make_folder: Callable[[], Path]) -> None:
             return f"Flower says {word}: {details}" if word.startswith("finished") else None
 
         last = follow(folder, recipe, console, alive)
+        keep_log(folder, run_id, env)
     if last["state"] != "completed":
         raise RunFailedError(f"{last['reason']}. Logs: {folder / 'logs'}. Go on with: qflock resume {folder}")
     console.print(summary(folder))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from server.ledger import Line, lines
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
 
 COLOURS = {"student": "#6929c4", "twin": "#fa8b1e"}  # tell apart without red and green
 

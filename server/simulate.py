@@ -116,6 +116,13 @@ def status(run_id: str, env: dict[str, str]) -> tuple[str, str]:
     return (runs[0]["status"], runs[0].get("status-details", "")) if runs else ("unknown", done.stderr.strip())
 
 
+def keep_log(folder: Path, run_id: str, env: dict[str, str]) -> None:
+    """What the ServerApp and the clients said, as logs/app.log; Flower keeps it only as long as the SuperLink lives."""
+    command = ["flwr", "log", run_id, LINK, "--show"]
+    done = subprocess.run(command, env=env, capture_output=True, check=False)
+    (folder / "logs" / "app.log").write_bytes(done.stdout + done.stderr)
+
+
 def last_json(text: str) -> dict[str, Any]:
     """The JSON object at the end of a command's output."""
     start = text.find("{")
