@@ -7,7 +7,7 @@ order, and equal seeds must write equal ledgers.
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from statistics import fmean
+from functools import partial
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -15,14 +15,12 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
 from recipes.schema import Recipe
-from strategies.aggregation import AGGREGATORS
+from strategies.arm import close, invite
 from strategies.exchange import deadline, hear, visit
 from strategies.failure import RunFailedError
 from strategies.faults import fault
 from strategies.messages import Arrays, Assignment, Refusal, Report, Score
-from strategies.selection import select
-from strategies.state import ArmState, State
-from strategies.stop import converged
+from strategies.state import State
 from strategies.wire import assign, count_bytes, parcel, without_arrays
 
 Record = dict[str, Any]  # one line of the ledger
@@ -89,7 +87,10 @@ class Federated(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """One message a client that any arm invites; it carries the assignments of all arms that do."""
-        self.invited = {name: self.invite(server_round, name) for name in self.state.training()}
+        self.invited = {
+            name: invite(self.recipe.select, self.state.arms[name], list(self.nodes), self.key(server_round))
+            for name in self.state.training()
+        }
         wanted = sorted({client for clients in self.invited.values() for client in clients})
         arms = {client: tuple(name for name in self.invited if client in self.invited[name]) for client in wanted}
         return self.assignments("train", server_round, arms)
@@ -129,12 +130,22 @@ class Federated(Strategy):
                 f"min_reports is {self.recipe.min_reports}{reasons}"
             )
         for name, usable in reports.items():
-            line["arms"][name] = self.close_round(server_round, name, sorted(usable, key=lambda report: report.client))
+            usable.sort(key=lambda report: report.client)
+            closed = close(
+                self.recipe, self.state.arms[name], usable, partial(self.reference, name), self.key(server_round)
+            )
+            clients = {report.client: without(without_arrays(report), "client", "arm", "seconds") for report in usable}
+            line["arms"][name] = {"invited": self.invited[name], **closed, "clients": clients}
             self.state.visited |= {report.client: server_round for report in usable}
         self.state.round = server_round
         self.state.slowest_seconds = max(self.state.slowest_seconds, *seconds.values())
         now = time.monotonic()
-        line["seconds"] = {"round": now - (began or heard), "server": now - heard, "clients": seconds}
+        line["seconds"] = {
+            "at": time.time(),
+            "round": now - (began or heard),
+            "server": now - heard,
+            "clients": seconds,
+        }
         self.record(line)  # first: a resumed run drops the lines that its checkpoint has not seen
         self.save(self.state)
         losses = {
@@ -207,45 +218,6 @@ class Federated(Strategy):
             messages.append(assign(assignment, self.nodes[client], parcels[names]))
         return messages
 
-    def invite(self, number: int, name: str) -> list[int]:
-        """Who trains this arm in this round; a client whose loss nobody knows yet is always invited."""
-        arm = self.state.arms[name]
-        if self.recipe.select.rules == "admit":
-            return sorted(self.nodes)
-        known = {client: loss for client, loss in arm.client_losses.items() if client in self.nodes}
-        if not known:
-            return sorted(self.nodes)
-        chosen = select(self.recipe.select, known, self.compared(arm, known), self.key(number, name, 0))
-        return sorted({*chosen, *(self.nodes.keys() - known.keys())})
-
-    def close_round(self, number: int, name: str, reports: Sequence[Report]) -> Record:
-        """Admit, aggregate, measure and maybe stop one arm; its part of the ledger line."""
-        arm, aggregate = self.state.arms[name], AGGREGATORS[self.recipe.aggregate.by]
-        losses = {report.client: report.student_loss for report in reports}
-        admitted = sorted(losses)
-        arrays = aggregate(arm.arrays, reports)
-        loss, accuracy = self.reference(name, arrays)
-        if self.recipe.select.rules == "admit":
-            compared = fmean(losses.values()) if self.recipe.select.reference == "clients" else loss
-            admitted = select(self.recipe.select, losses, compared, self.key(number, name, 1))
-        if len(admitted) < len(reports):
-            arrays = aggregate(arm.arrays, [report for report in reports if report.client in admitted])
-            loss, accuracy = self.reference(name, arrays)
-        arm.arrays = arrays
-        arm.client_losses |= losses
-        arm.reference_losses.append(loss)
-        arm.converged = converged(arm.reference_losses, self.recipe.stop.epsilon, self.recipe.stop.patience)
-        return {
-            "invited": self.invited[name],
-            "admitted": admitted,
-            "reference_loss": loss,
-            "reference_accuracy": accuracy,
-            "converged": arm.converged,
-            "clients": {
-                report.client: without(without_arrays(report), "client", "arm", "seconds") for report in reports
-            },
-        }
-
     def wrong(self, report: Report, client: int) -> str | None:
         """Why a report cannot be used, or None."""
         if report.client != client:
@@ -258,13 +230,9 @@ class Federated(Strategy):
         """Usable reports that an arm needs: `min_reports`, or all when fewer were invited."""
         return min(self.recipe.min_reports, len(self.invited[name]))
 
-    def compared(self, arm: ArmState, losses: dict[int, float]) -> float:
-        """The loss that alignment measures clients against, before a round."""
-        return fmean(losses.values()) if self.recipe.select.reference == "clients" else arm.reference_losses[-1]
-
-    def key(self, number: int, name: str, act: int) -> tuple[int, ...]:
-        """Seeds one draw; the same whether or not the run was resumed in between."""
-        return (self.recipe.seed, number, list(self.state.arms).index(name), act)
+    def key(self, number: int) -> tuple[int, ...]:
+        """Seeds the draws of a round: the same for all arms, and whether or not the run was resumed in between."""
+        return (self.recipe.seed, number)
 
 
 def pooled(scores: Sequence[Score], values: Sequence[float]) -> float:

@@ -1,0 +1,53 @@
+"""One arm's part of a round: who is invited, whose update is admitted, and what the new average is worth."""
+
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from typing import Any
+
+from recipes.schema import Recipe, SelectConfig
+from strategies.aggregation import AGGREGATORS
+from strategies.messages import Arrays, Report
+from strategies.selection import Losses, select
+from strategies.state import ArmState
+from strategies.stop import converged
+
+Key = tuple[int, ...]  # seeds a draw: the recipe's seed, the round
+Measure = Callable[[Arrays], tuple[float, float]]  # arrays → loss in nats and accuracy, on the server's held-out rows
+
+
+def invite(config: SelectConfig, arm: ArmState, clients: Sequence[int], key: Key) -> list[int]:
+    """Who trains next: everyone, unless the rule invites; a client whose loss nobody knows yet is always invited."""
+    known = {client: loss for client, loss in arm.client_losses.items() if client in clients}
+    if config.rules != "invite" or not known:
+        return sorted(clients)
+    chosen = select(config, known, reference(config, known, arm.reference_losses[-1]), (*key, 0))
+    return sorted({*chosen, *(set(clients) - known.keys())})
+
+
+def close(recipe: Recipe, arm: ArmState, reports: Sequence[Report], measure: Measure, key: Key) -> dict[str, Any]:
+    """Average provisionally, measure, admit, average what was admitted, stop? The arm's part of the ledger line."""
+    config, aggregate = recipe.select, AGGREGATORS[recipe.aggregate.by]
+    losses = {report.client: report.student_loss for report in reports}
+    admitted = sorted(losses)
+    arrays = aggregate(arm.arrays, reports)
+    loss, accuracy = measure(arrays)
+    if config.rules == "admit":
+        admitted = select(config, losses, reference(config, losses, loss), (*key, 1))
+    if len(admitted) < len(reports):
+        arrays = aggregate(arm.arrays, [report for report in reports if report.client in admitted])
+        loss, accuracy = measure(arrays)
+    arm.arrays = arrays
+    arm.client_losses |= losses
+    arm.reference_losses.append(loss)
+    arm.converged = converged(arm.reference_losses, recipe.stop.epsilon, recipe.stop.patience)
+    return {
+        "admitted": admitted,
+        "reference_loss": loss,
+        "reference_accuracy": accuracy,
+        "converged": arm.converged,
+    }
+
+
+def reference(config: SelectConfig, losses: Losses, measured: float) -> float:
+    """What alignment compares a client's loss with: the server's held-out loss, or the mean of the clients' own."""
+    return fmean(losses.values()) if config.reference == "clients" else measured
