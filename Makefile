@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 export FLWR_TELEMETRY_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench clean
+.PHONY: help setup run test test-extras check bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -26,8 +26,12 @@ $(READY): pyproject.toml deploy/constraints.txt
 run: setup  ## run the default recipe (RECIPE=reviews) and show its report
 	$(BIN)/qflock run $(RECIPE)
 
-test: setup  ## every test that needs no accelerator, hardware or optional extra
-	$(BIN)/python -m pytest -m 'not hub' tests
+test: setup  ## the tests that need nothing beyond this machine
+	$(BIN)/python -m pytest -m 'not hub and not network' tests
+
+test-extras: setup  ## the tests that reach the package index or need the extra `hub` (279 MB), which it installs
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[dev,hub]'
+	$(BIN)/python -m pytest -m 'hub or network' tests
 
 check: setup  ## format, lint and types
 	$(BIN)/ruff format --check .

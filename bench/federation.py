@@ -8,7 +8,9 @@ fsync and the checkpoint, none of which the bare app has. Bare and ours take tur
 import argparse
 import json
 import os
+import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -51,6 +53,7 @@ def main() -> None:
     asked.add_argument("--repeats", type=int, default=2)
     asked.add_argument("--results", type=Path, default=RESULTS)
     said = asked.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what we started is ended
     clients, sizes, repeats = (
         ((5,), (1_500,), 1) if said.quick else (tuple(said.clients), tuple(said.sizes), said.repeats)
     )
