@@ -94,15 +94,19 @@ def run(
 @command.command()
 def resume(run: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")]) -> None:
     """Go on with a run that did not end, from its last checkpoint."""
+    from server.checkpoint import newest
     from server.launch import launch
-    from server.ledger import lines
+    from server.ledger import Ledger, lines
 
     if not (run / "recipe.yaml").is_file():
         raise RecipeError(f"{run} is not a run folder: it has no recipe.yaml")
     ended = [line for line in lines(run) if line["kind"] == "end"]
     if ended and ended[-1]["state"] == "completed":
         raise RecipeError(f"{run} is complete; run its recipe again with: qflock run {run / 'recipe.yaml'}")
-    launch(load(str(run / "recipe.yaml")), run.resolve)
+    recipe = load(str(run / "recipe.yaml"))
+    state = newest(run, recipe.digest())
+    Ledger(run).rewind(state.round if state else 0)
+    launch(recipe, run.resolve)
 
 
 def resolved(recipe: str, set_: list[str] | None, clients: int | None, seed: int | None) -> Recipe:

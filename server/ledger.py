@@ -29,13 +29,8 @@ class Ledger:
             os.fsync(file.fileno())
 
     def rewind(self, number: int) -> None:
-        """Drop what came after a finished round, a torn last line too, so that the rounds to come follow it."""
-        kept = [
-            line
-            for line in lines(self.path.parent)
-            if line["kind"] == "prepare" or line.get("round", math.inf) <= number
-        ]
-        kept = [line for line in kept if line["kind"] != "score"]
+        """Keep what led to the end of round `number` (0 keeps nothing), so that the rounds to come follow it."""
+        kept = [line for line in lines(self.path.parent) if number and reached(line, number)]
         temporary = self.path.with_suffix(".rewound")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         temporary.replace(self.path)
@@ -60,3 +55,8 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def reached(line: Line, number: int) -> bool:
+    """Whether a line belongs to the way to the end of a round."""
+    return line["kind"] == "prepare" or (line["kind"] == "round" and line["round"] <= number)

@@ -30,13 +30,13 @@ COLUMNS = (
 
 def follow(folder: Path, recipe: Recipe, console: Console, alive: Callable[[], str | None]) -> Line:
     """Show the ledger until its last line, which is returned; `alive` says why no more can come, or None."""
-    shown = list(lines(folder))[:0]
+    shown: list[Line] = []
     began = time.monotonic()
     if console.is_terminal:
         with Live(console=console, refresh_per_second=4) as live:
             for line in arriving(folder, alive):
                 shown.append(line)
-                live.update(table(shown, recipe))
+                live.update(table(shown, recipe, console.height))
     else:
         for line in arriving(folder, alive):
             shown.append(line)
@@ -61,13 +61,14 @@ def arriving(folder: Path, alive: Callable[[], str | None]) -> Iterator[Line]:
         time.sleep(LOOK_SECONDS)
 
 
-def table(shown: list[Line], recipe: Recipe) -> Table:
-    """All rounds so far, one row an arm."""
+def table(shown: list[Line], recipe: Recipe, height: int) -> Table:
+    """The newest rounds that fit on the screen, one row an arm."""
     drawn = Table(title=title(recipe), title_justify="left", caption=caption(shown), caption_justify="left")
     for name in COLUMNS:
         drawn.add_column(name, justify="left" if name == "arm" else "right")
     rounds = [line for line in shown if line["kind"] == "round"]
-    for index, line in enumerate(rounds):
+    fitting = max(1, (height - 8) // 3)
+    for index, line in list(enumerate(rounds))[-fitting:]:
         cells = row_cells(line, recipe, rounds[: index + 1])
         for number, cell in enumerate(cells):
             drawn.add_row(*cell, end_section=number == len(cells) - 1)

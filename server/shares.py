@@ -10,7 +10,7 @@ from data.stages import named, through
 from recipes.schema import Recipe
 from teacher.encoders import encoder
 
-NAMED_CLASSES = 6
+NAMED_CLASSES, NAMED_DOMAINS = 6, 2
 
 
 def shares(recipe: Recipe) -> Table:
@@ -32,15 +32,15 @@ def shares(recipe: Recipe) -> Table:
     )
     table.add_column("client", justify="right")
     table.add_column("domains")
-    for name in ("train", "validation", "test", "classes in train", "majority", "logistic"):
+    for name in ("train · validation · test", "classes in train", "majority", "logistic"):
         table.add_column(name, justify="right")
     for number, share in enumerate(dealt.shares):
         counts = np.bincount(share.train.labels, minlength=len(corpus.classes))
         x, x_test = (through([stage], shared, rows.texts) for rows in (share.train, share.test))
         table.add_row(
             str(number),
-            ", ".join(f"{name} {count}" for name, count in share.domains.items()),
-            *(str(len(rows)) for rows in (share.train, share.validation, share.test)),
+            ", ".join(share.domains) if len(share.domains) <= NAMED_DOMAINS else f"{len(share.domains)} domains",
+            " · ".join(str(len(rows)) for rows in (share.train, share.validation, share.test)),
             " ".join(map(str, counts))
             if len(counts) <= NAMED_CLASSES
             else f"{np.count_nonzero(counts)} of {len(counts)}",
