@@ -26,14 +26,17 @@ class Participant:
     def __init__(self, recipe: Recipe, number: int) -> None:
         corpus, dealt = dealt_corpus(recipe.as_json())
         self.recipe, self.number = recipe, number
-        self.share = dealt.shares[number]
-        self.arms: dict[str, Student] = arms(recipe.student, len(corpus.classes))
-        self.teacher: Teacher = teacher(recipe.teacher, len(corpus.classes))
+        self.share, self.n_classes = dealt.shares[number], len(corpus.classes)
+        self.arms: dict[str, Student] = arms(recipe.student, self.n_classes)
         self.stages: list[Stage] = []
         if recipe.student.kind != "noop":
             first = encoder(recipe.features)
-            self.stages = [first, reduction(recipe.features, first.size, recipe.student.qubits, len(corpus.classes))]
+            self.stages = [first, reduction(recipe.features, first.size, recipe.student.qubits, self.n_classes)]
         self._vectors: dict[Any, NDArray[np.float64]] = {}
+
+    def new_teacher(self) -> Teacher:
+        """A teacher that has seen nothing yet; never shared, also when several clients live in one process."""
+        return teacher(self.recipe.teacher, self.n_classes)
 
     def statistics(self, name: str, shared: Arrays) -> Arrays:
         """This client's answer about one stage, from its training rows."""

@@ -77,7 +77,7 @@ def train(who: Participant, assignment: Assignment) -> list[Report]:
 def met_teacher(who: Participant) -> Memory:
     """The memory to start from: the teacher tuned on this client's rows, every arm at the recipe's maxiter."""
     rows, held_out = who.share.train, who.share.validation
-    tuning = who.teacher.tune(rows.texts, rows.labels, held_out.texts, held_out.labels)
+    tuning = who.new_teacher().tune(rows.texts, rows.labels, held_out.texts, held_out.labels)
     maxiter = dict.fromkeys(who.arms, who.recipe.optimiser.maxiter)
     return Memory(teacher_loss=tuning.loss, teacher_accuracy=tuning.accuracy, maxiter=maxiter, student_loss={})
 

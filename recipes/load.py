@@ -4,6 +4,7 @@ A recipe is named in one of three ways: a shipped name (`smoke`), a path, or the
 JSON (how a run carries it to every node). `extends:` names another recipe whose values this one changes.
 """
 
+import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple, TypeGuard, get_args
 
 import yaml
 
-from recipes.schema import Recipe, RecipeError, Section, hints, shown
+from recipes.schema import LARGEST, Recipe, RecipeError, Section, hints, shown
 
 SHIPPED = Path(__file__).parent
 
@@ -80,7 +81,7 @@ def read(source: str, extended_by: tuple[str, ...] = ()) -> tuple[str, dict[str,
     base = mapping.pop("extends", None)
     if base is not None and not isinstance(base, str):
         raise RecipeError(f"{path.name}: extends is {shown(base)}; it must be a recipe's name or path")
-    values = {"name": path.stem} | checked(mapping, f"{path.name}: ")
+    values = {"name": re.sub(r"[^\w.-]+", "-", path.stem, flags=re.ASCII)} | checked(mapping, f"{path.name}: ")
     if base is not None:
         values = merged(read(base, (*extended_by, str(path)))[1], values)
     return path.name, values
@@ -88,10 +89,10 @@ def read(source: str, extended_by: tuple[str, ...] = ()) -> tuple[str, dict[str,
 
 def located(source: str, extended_by: tuple[str, ...]) -> Path:
     """The file that a name or a path means; a path in `extends` is relative to the file that says it."""
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))  # noqa: PTH111 - Path's own raises for an unknown ~user
     beside = Path(extended_by[-1]).parent / path if extended_by else path
     for candidate in (beside, SHIPPED / f"{source}.yaml"):
-        if candidate.is_file():
+        if os.path.isfile(candidate):  # noqa: PTH113 - Path's own raises for a name that is too long
             return candidate.resolve()
     names = list(shipped())
     by = f"{Path(extended_by[-1]).name}: extends " if extended_by else ""
@@ -116,7 +117,7 @@ def made(section: type[Section], mapping: Mapping[str, Any], where: str, prefix:
         if is_section(hint):
             values[key] = made(hint, value, where, f"{prefix}{key}.")
         else:
-            values[key] = float(value) if type(value) is int and takes_fractions(hint) else value
+            values[key] = float(value) if fractional(value, hint) else value
     try:
         return section(**values)
     except RecipeError as error:
@@ -131,8 +132,9 @@ def checked(mapping: Any, where: str, section: type[Section] = Recipe, prefix: s
         if key not in hints(section):
             here = [f"{prefix}{name}" for name in hints(section)]
             guess = near(key, here) or near(key, list(every_key(Recipe)))
+            said = key if key.isprintable() else shown(key)
             raise RecipeError(
-                f"{where}{prefix}{key} is not a key.{guess or ' Keys here: ' + ', '.join(hints(section))}"
+                f"{where}{prefix}{said} is not a key.{guess or ' Keys here: ' + ', '.join(hints(section))}"
             )
         if is_section(hints(section)[key]):
             checked(value, where, hints(section)[key], f"{prefix}{key}.")
@@ -171,8 +173,13 @@ def is_section(hint: Any) -> TypeGuard[type[Section]]:
     return isinstance(hint, type) and issubclass(hint, Section)
 
 
+def fractional(value: object, hint: Any) -> bool:
+    """Whether a whole number stands where a fraction may; it is then kept as one, so that 3 and 3.0 digest alike."""
+    return type(value) is int and abs(value) <= LARGEST and takes_fractions(hint)
+
+
 def takes_fractions(hint: Any) -> bool:
-    """Whether the hint is `float`, perhaps with limits or None beside it; a whole number is then written as one."""
+    """Whether the hint is `float`, perhaps with limits or None beside it."""
     return hint is float or any(takes_fractions(part) for part in get_args(hint))
 
 
@@ -207,9 +214,8 @@ def parse(text: str, where: str) -> Any:
     """YAML text as plain values; a syntax error is one line that names the place."""
     try:
         return yaml.load(text, Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2024-13-45 looks like a date
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
-        raise RecipeError(
-            f"{where}{line}: not valid YAML: {getattr(error, 'problem', None) or 'cannot be parsed'}"
-        ) from None
+        what = getattr(error, "problem", None) or (str(error) if type(error) is ValueError else "cannot be parsed")
+        raise RecipeError(f"{where}{line}: not valid YAML: {what}") from None

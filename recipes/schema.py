@@ -6,9 +6,13 @@ A section checks itself when it is made, from YAML or from Python, so an impossi
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
-from math import inf, isfinite, pi
+from math import inf, pi
+from string import ascii_letters, digits
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+NAME = set(ascii_letters + digits + ".-_")
+LARGEST = 1.7e308  # of a number that is a float
 
 
 class InputError(ValueError):
@@ -175,6 +179,10 @@ class Recipe(Section):
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
+        if not self.name or set(self.name) - NAME:
+            raise RecipeError(
+                f"name is {shown(self.name)}; it must be letters, digits, dots, - and _: it names the run folder"
+            )
         if self.min_reports > self.clients:
             raise RecipeError(f"min_reports is {self.min_reports}; it must be at most clients, which is {self.clients}")
 
@@ -189,8 +197,13 @@ class Recipe(Section):
 
 def hints(section: Any) -> dict[str, Any]:
     """Field name → type, in the order of the fields."""
-    known = get_type_hints(section, include_extras=True)
-    return {f.name: known[f.name] for f in fields(section)}
+    if section not in _hints:
+        known = get_type_hints(section, include_extras=True)
+        _hints[section] = {f.name: known[f.name] for f in fields(section)}
+    return _hints[section]
+
+
+_hints: dict[Any, dict[str, Any]] = {}
 
 
 def fits(value: object, hint: Any) -> bool:
@@ -204,7 +217,7 @@ def fits(value: object, hint: Any) -> bool:
     if origin in (UnionType, Union):
         return any(fits(value, kind) for kind in get_args(hint))
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint)

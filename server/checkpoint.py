@@ -8,8 +8,10 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from recipes.schema import InputError
 from strategies.messages import Arrays
 from strategies.state import ArmState, State
 
@@ -26,7 +28,7 @@ def save(folder: Path, state: State, recipe_digest: str) -> None:
     arrays: Arrays = {f"shared/{name}": array for name, array in state.shared.items()}
     for name, arm in state.arms.items():
         arrays |= {f"arm/{name}/{key}": array for key, array in arm.arrays.items()}
-    save_file(arrays, temporary / "arrays.safetensors")
+    save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, temporary / "arrays.safetensors")
     facts = {
         "schema": SCHEMA,
         "recipe_digest": recipe_digest,
@@ -46,18 +48,18 @@ def save(folder: Path, state: State, recipe_digest: str) -> None:
     whole = home / f"round-{state.round:04d}"
     shutil.rmtree(whole, ignore_errors=True)
     temporary.rename(whole)
-    for old in sorted(home.glob("round-*"))[:-KEPT]:
+    for old in by_round(folder)[:-KEPT]:
         shutil.rmtree(old)
 
 
 def newest(folder: Path, recipe_digest: str) -> State | None:
     """The state after the last finished round, or None when there is none."""
-    found = sorted((folder / "checkpoints").glob("round-*"))
+    found = by_round(folder)
     if not found:
         return None
     facts = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
     if facts["schema"] != SCHEMA or facts["recipe_digest"] != recipe_digest:
-        raise ValueError(
+        raise InputError(
             f"{found[-1]} belongs to recipe {facts['recipe_digest']} (schema {facts['schema']}), "
             f"this run is {recipe_digest} (schema {SCHEMA}): start a new run"
         )
@@ -78,6 +80,11 @@ def newest(folder: Path, recipe_digest: str) -> State | None:
         visited={int(client): number for client, number in facts["visited"].items()},
         slowest_seconds=facts["slowest_seconds"],
     )
+
+
+def by_round(folder: Path) -> list[Path]:
+    """The whole checkpoints of a run, oldest first."""
+    return sorted((folder / "checkpoints").glob("round-*"), key=lambda path: int(path.name.removeprefix("round-")))
 
 
 def under(arrays: Arrays, prefix: str) -> Arrays:

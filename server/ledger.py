@@ -59,4 +59,4 @@ def finite(value: Any) -> Any:
 
 def reached(line: Line, number: int) -> bool:
     """Whether a line belongs to the way to the end of a round."""
-    return line["kind"] == "prepare" or (line["kind"] == "round" and line["round"] <= number)
+    return bool(line["kind"] == "prepare" or (line["kind"] == "round" and line["round"] <= number))

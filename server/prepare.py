@@ -8,9 +8,9 @@ from flwr.serverapp import Grid
 from data.stages import Stage, arrays_of, named
 from recipes.schema import Recipe
 from server.ledger import Line
+from strategies import collect
 from strategies.exchange import FIRST_SECONDS, hear, visit
 from strategies.failure import RunFailedError
-from strategies.faults import wrong_arrays
 from strategies.messages import Answer, Arrays, Assignment, Refusal
 from strategies.wire import assign, count_bytes, parcel
 
@@ -62,16 +62,7 @@ def agree(
             assignment = Assignment(kind="prepare", run=run, recipe_digest=recipe.digest(), stage=stage.name)
             messages = [assign(assignment, node, packed) for node in nodes.values()]
             replies = visit(grid, messages, recipe.deadline_seconds or FIRST_SECONDS)
-            answers: list[Answer] = []
-            failed: dict[int, str] = {}
-            for client, reply in zip(nodes, replies, strict=True):
-                said = hear(reply)
-                if not isinstance(said, Answer):
-                    failed[client] = said.reason if isinstance(said, Refusal) else "sent no answer to this stage"
-                elif wrong := wrong_arrays(said.arrays, answers[0].arrays if answers else said.arrays):
-                    failed[client] = wrong
-                else:
-                    answers.append(said)
+            answers, failed = collect.answers(zip(nodes, map(hear, replies), strict=True))
             line: Line = {"kind": "prepare", "stage": stage.name, "exchange": exchange, "failed": failed}
             line["clients"] = [answer.client for answer in answers]
             line["bytes_down"] = count_bytes(packed) * len(nodes)

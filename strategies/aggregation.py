@@ -16,7 +16,7 @@ def fedavg(current: Arrays, reports: Sequence[Report]) -> Arrays:
     for name, array in current.items():
         weighted = np.zeros(array.shape, np.float64)
         for report in sorted(reports, key=lambda report: report.client):
-            weighted += (report.examples / total) * report.arrays[name]
+            weighted += (report.examples / total) * report.arrays[name].astype(np.float64)
         mean[name] = weighted.astype(array.dtype)
     return mean
 

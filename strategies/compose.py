@@ -15,11 +15,11 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
 from recipes.schema import Recipe
+from strategies import collect
 from strategies.arm import close, invite
 from strategies.exchange import deadline, hear, visit
 from strategies.failure import RunFailedError
-from strategies.faults import fault
-from strategies.messages import Arrays, Assignment, Refusal, Report, Score
+from strategies.messages import Arrays, Assignment, Reply, Score
 from strategies.state import State
 from strategies.wire import assign, count_bytes, parcel, without_arrays
 
@@ -99,44 +99,27 @@ class Federated(Strategy):
         self, server_round: int, replies: Iterable[Message], began: float | None = None
     ) -> tuple[ArrayRecord | None, MetricRecord]:
         """A round's reports become the next global arrays, a line of the ledger and a checkpoint."""
-        reports: dict[str, list[Report]] = {name: [] for name in self.invited}
-        failed: dict[int, str] = {}
-        seconds: dict[int, float] = {}
-        bytes_up = 0
-        for reply in replies:
-            client, said = self.clients[reply.metadata.src_node_id], hear(reply)
-            if not isinstance(said, list):
-                failed[client] = (
-                    said.reason if isinstance(said, Refusal) else f"sent {type(said).__name__}, not reports"
-                )
-                continue
-            seconds[client] = sum(report.seconds for report in said)
-            for report in said:
-                bytes_up += count_bytes(report.arrays)
-                wrong = self.wrong(report, client)
-                if wrong:
-                    failed[client] = f"{failed[client]}; {wrong}" if client in failed else wrong
-                else:
-                    reports[report.arm].append(report)
+        said = self.said(replies)
+        usable, failed = collect.reports(
+            said, self.invited, {name: arm.arrays for name, arm in self.state.arms.items()}
+        )
+        received = [report for _, reply in said if isinstance(reply, list) for report in reply]
         heard = time.monotonic()
         line: Record = {"kind": "round", "round": server_round, "arms": {}, "failed": failed}
-        line |= {"bytes_down": self.bytes_down, "bytes_up": bytes_up}
-        missing = [name for name, usable in reports.items() if len(usable) < self.quorum(name)]
-        if missing:
-            self.record(line)
-            reasons = "".join(f"; client {client}: {reason}" for client, reason in sorted(failed.items()))
-            raise RunFailedError(
-                f"round {server_round}: {len(reports[missing[0]])} usable reports for {missing[0]}, "
-                f"min_reports is {self.recipe.min_reports}{reasons}"
-            )
-        for name, usable in reports.items():
-            usable.sort(key=lambda report: report.client)
-            closed = close(
-                self.recipe, self.state.arms[name], usable, partial(self.reference, name), self.key(server_round)
-            )
-            clients = {report.client: without(without_arrays(report), "client", "arm", "seconds") for report in usable}
+        line |= {"bytes_down": self.bytes_down, "bytes_up": sum(count_bytes(report.arrays) for report in received)}
+        for name, reports in usable.items():
+            if len(reports) < min(self.recipe.min_reports, len(self.invited[name])):
+                self.record(line)
+                raise RunFailedError(self.too_few(server_round, name, len(reports), failed))
+        for name, reports in usable.items():
+            arm, measure = self.state.arms[name], partial(self.reference, name)
+            closed = close(self.recipe, arm, reports, measure, self.key(server_round))
+            clients = {report.client: without(without_arrays(report), "client", "arm", "seconds") for report in reports}
             line["arms"][name] = {"invited": self.invited[name], **closed, "clients": clients}
-            self.state.visited |= {report.client: server_round for report in usable}
+            self.state.visited |= {report.client: server_round for report in reports}
+        seconds = {client: 0.0 for client, _ in said}
+        for report in received:
+            seconds[report.client] = seconds.get(report.client, 0.0) + report.seconds
         self.state.round = server_round
         self.state.slowest_seconds = max(self.state.slowest_seconds, *seconds.values())
         now = time.monotonic()
@@ -150,7 +133,7 @@ class Federated(Strategy):
         self.save(self.state)
         losses = {
             f"{name}/{key}": line["arms"][name][key]
-            for name in reports
+            for name in usable
             for key in ("reference_loss", "reference_accuracy")
         }
         return None, MetricRecord(losses)
@@ -166,18 +149,7 @@ class Federated(Strategy):
         self, server_round: int, replies: Iterable[Message], began: float | None = None
     ) -> MetricRecord:
         """Accuracy over all clients' test rows, arm beside arm, in one line of the ledger."""
-        scores: list[Score] = []
-        failed: dict[int, str] = {}
-        for reply in replies:
-            said = hear(reply)
-            if isinstance(said, Score):
-                scores.append(said)
-            else:
-                client = self.clients[reply.metadata.src_node_id]
-                failed[client] = (
-                    said.reason if isinstance(said, Refusal) else f"sent {type(said).__name__}, not a score"
-                )
-        scores.sort(key=lambda score: score.client)
+        scores, failed = collect.scores(self.said(replies), self.state.arms)
         line: Record = {"kind": "score", "round": server_round, "failed": failed}
         if scores:
             line["arms"] = {
@@ -218,17 +190,14 @@ class Federated(Strategy):
             messages.append(assign(assignment, self.nodes[client], parcels[names]))
         return messages
 
-    def wrong(self, report: Report, client: int) -> str | None:
-        """Why a report cannot be used, or None."""
-        if report.client != client:
-            return f"says it is client {report.client}"
-        if client not in self.invited.get(report.arm, []):
-            return f"reports on {report.arm}, which it was not asked to train"
-        return fault(report, self.state.arms[report.arm].arrays)
+    def said(self, replies: Iterable[Message]) -> list[tuple[int, Reply]]:
+        """Who was asked, and what came back."""
+        return [(self.clients[reply.metadata.src_node_id], hear(reply)) for reply in replies]
 
-    def quorum(self, name: str) -> int:
-        """Usable reports that an arm needs: `min_reports`, or all when fewer were invited."""
-        return min(self.recipe.min_reports, len(self.invited[name]))
+    def too_few(self, number: int, name: str, usable: int, failed: dict[int, str]) -> str:
+        """Why a round cannot be closed."""
+        reasons = "".join(f"; client {client}: {reason}" for client, reason in failed.items())
+        return f"round {number}: {usable} usable reports on {name}, min_reports is {self.recipe.min_reports}{reasons}"
 
     def key(self, number: int) -> tuple[int, ...]:
         """Seeds the draws of a round: the same for all arms, and whether or not the run was resumed in between."""

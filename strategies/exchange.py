@@ -31,8 +31,14 @@ def deadline(configured: float | None, slowest_seconds: float) -> float:
 
 def visit(grid: Grid, messages: Sequence[Message], seconds: float) -> list[Message]:
     """One reply a message, in the order of the messages; a node that stays silent gets an error reply."""
-    waiting = {message_id: message for message in messages for message_id in grid.push_messages([message])}
+    waiting: dict[str, Message] = {}
     replies: dict[int, Message] = {}
+    for message in messages:
+        (message_id,) = tuple(grid.push_messages([message])) or ("",)
+        if message_id:
+            waiting[message_id] = message
+        else:  # Flower takes no message for a node that it no longer knows
+            replies[message.metadata.dst_node_id] = silence(message, "its node has left the federation")
     end = time.monotonic() + seconds
     while waiting:
         for reply in grid.pull_messages(list(waiting)):
@@ -44,16 +50,23 @@ def visit(grid: Grid, messages: Sequence[Message], seconds: float) -> list[Messa
         if waiting:
             time.sleep(POLL_SECONDS)
     for sent in waiting.values():
-        error = Error(NO_REPLY, f"no reply within {seconds:.0f} s")
-        replies[sent.metadata.dst_node_id] = Message(error, reply_to=sent)
+        replies[sent.metadata.dst_node_id] = silence(sent, f"no reply within {seconds:.0f} s")
     return [replies[message.metadata.dst_node_id] for message in messages]
+
+
+def silence(message: Message, reason: str) -> Message:
+    """The error reply that stands in for one that never came."""
+    return Message(Error(NO_REPLY, reason), reply_to=message)
 
 
 def hear(reply: Message) -> Reply:
     """What a client said; a failure reads like a refusal, in one line."""
     if reply.has_error():
-        return Refusal(client=-1, reason=one_line(reply.error.reason or f"Flower error {reply.error.code}"))
-    return replied(reply)
+        return Refusal(client=-1, reason=one_line(reply.error.reason or "") or f"Flower error {reply.error.code}")
+    try:
+        return replied(reply)
+    except (KeyError, TypeError, ValueError) as error:
+        return Refusal(client=-1, reason=f"its reply cannot be read ({error}); does it run the same version?")
 
 
 def dead_actor(reply: Message, sent: Message) -> None:
@@ -64,6 +77,6 @@ def dead_actor(reply: Message, sent: Message) -> None:
 
 def one_line(reason: str) -> str:
     """Flower's `<class 'ValueError'>:<'what'>` as `ValueError: what`; of a traceback, its last line."""
-    last = [line for line in reason.strip().splitlines() if line.strip()][-1].strip()
+    last = (reason.strip().splitlines() or [""])[-1].strip()
     named = re.match(r"<class '(?:\w+\.)*(\w+)'>:<'(.*)'>$", last)
     return f"{named[1]}: {named[2]}" if named else last

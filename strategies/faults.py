@@ -1,13 +1,14 @@
-"""What makes a reply unusable: the reason stands in the ledger under the client's name, and its update is left out."""
+"""What makes a reply unusable: the reason stands in the ledger under the client's name, and the reply is left out."""
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
-from strategies.messages import Arrays, Report
+from strategies.messages import Arrays, Report, Score
 
 
-def fault(report: Report, expected: Arrays) -> str | None:
+def unusable(report: Report, expected: Arrays) -> str | None:
     """The first thing wrong with an update, or None."""
     if report.examples < 1:
         return f"{report.arm}: trained on {report.examples} rows"
@@ -15,6 +16,18 @@ def fault(report: Report, expected: Arrays) -> str | None:
         if not math.isfinite(getattr(report, name)):
             return f"{report.arm}: {name} is {getattr(report, name)}"
     return wrong_arrays(report.arrays, expected, f"{report.arm}: ")
+
+
+def unscored(score: Score, arms: Iterable[str]) -> str | None:
+    """The first thing wrong with a score, or None."""
+    if score.examples < 1:
+        return f"scored {score.examples} rows"
+    for arm in arms:
+        if arm not in score.loss or arm not in score.accuracy:
+            return f"sent no score of {arm}"
+        if not (math.isfinite(score.loss[arm]) and math.isfinite(score.accuracy[arm])):
+            return f"{arm}: loss is {score.loss[arm]}, accuracy {score.accuracy[arm]}"
+    return None
 
 
 def wrong_arrays(arrays: Arrays, expected: Arrays, where: str = "") -> str | None:

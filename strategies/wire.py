@@ -69,7 +69,7 @@ def count_bytes(record: ArrayRecord | Arrays) -> int:
 
 
 def pack(arrays: Arrays) -> ArrayRecord:
-    return ArrayRecord({name: Array(np.ascontiguousarray(array)) for name, array in arrays.items()})
+    return ArrayRecord({name: Array(np.asarray(array, order="C")) for name, array in arrays.items()})
 
 
 def records(arrays: ArrayRecord, facts: dict[str, Any]) -> RecordDict:

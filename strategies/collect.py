@@ -1,0 +1,77 @@
+"""From what clients said in a visit to what can be used, by client id, with a reason for all that cannot."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from strategies.faults import unscored, unusable, wrong_arrays
+from strategies.messages import Answer, Arrays, Refusal, Reply, Report, Score
+
+Said = Iterable[tuple[int, Reply]]  # the client that was asked, its reply
+Failed = dict[int, str]  # client → why
+
+
+def reports(
+    said: Said, invited: dict[str, list[int]], current: dict[str, Arrays]
+) -> tuple[dict[str, list[Report]], Failed]:
+    """By arm, the updates that may be averaged."""
+    usable: dict[str, list[Report]] = {arm: [] for arm in invited}
+    failed: Failed = {}
+    for client, reply in sorted(said, key=lambda pair: pair[0]):
+        if not isinstance(reply, list):
+            failed[client] = other(reply, "reports")
+            continue
+        wrong = []
+        for report in reply:
+            if report.client != client:
+                wrong.append(f"says it is client {report.client}")
+            elif client not in invited.get(report.arm, []):
+                wrong.append(f"reports on {report.arm}, which it was not asked to train")
+            elif usable[report.arm] and usable[report.arm][-1].client == client:
+                wrong.append(f"reports on {report.arm} twice")
+            elif fault := unusable(report, current[report.arm]):
+                wrong.append(fault)
+            else:
+                usable[report.arm].append(report)
+        silent = {arm for arm in invited if client in invited[arm]} - {report.arm for report in reply}
+        wrong += [f"sent no report on {arm}" for arm in sorted(silent)]
+        if wrong:
+            failed[client] = "; ".join(wrong)
+    return usable, failed
+
+
+def scores(said: Said, arms: Iterable[str]) -> tuple[list[Score], Failed]:
+    """The clients' scores of the final arrays."""
+    usable: list[Score] = []
+    failed: Failed = {}
+    for client, reply in sorted(said, key=lambda pair: pair[0]):
+        if not isinstance(reply, Score):
+            failed[client] = other(reply, "a score")
+        elif reply.client != client:
+            failed[client] = f"says it is client {reply.client}"
+        elif fault := unscored(reply, arms):
+            failed[client] = fault
+        else:
+            usable.append(reply)
+    return usable, failed
+
+
+def answers(said: Said) -> tuple[list[Answer], Failed]:
+    """The clients' statistics of a stage; whoever sends other arrays than most clients do is left out."""
+    usable: list[Answer] = []
+    failed: Failed = {}
+    for client, reply in sorted(said, key=lambda pair: pair[0]):
+        if not isinstance(reply, Answer):
+            failed[client] = other(reply, "an answer")
+        elif reply.client != client:
+            failed[client] = f"says it is client {reply.client}"
+        else:
+            usable.append(reply)
+    forms = [tuple((name, a.shape, a.dtype.str) for name, a in sorted(answer.arrays.items())) for answer in usable]
+    common = usable[forms.index(Counter(forms).most_common(1)[0][0])].arrays if usable else {}
+    failed |= {answer.client: fault for answer in usable if (fault := wrong_arrays(answer.arrays, common))}
+    return [answer for answer in usable if answer.client not in failed], failed
+
+
+def other(reply: Reply, wanted: str) -> str:
+    """Why a reply of another kind is none."""
+    return reply.reason if isinstance(reply, Refusal) else f"sent {type(reply).__name__.lower()}, not {wanted}"

@@ -1,0 +1,130 @@
+"""What the tests share: no network, a memory of their own, and a Flower grid whose clients live in this process."""
+
+import os
+
+os.environ |= {"HF_HUB_OFFLINE": "1", "FLWR_TELEMETRY_ENABLED": "0"}  # read when Flower is imported
+
+import random
+from itertools import count
+
+import pytest
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore.task_identity import TaskIdentity
+
+FIRST_NODE = 1000  # nodes are numbered down from here, so their order is not the order of the clients
+
+
+class FakeGrid(Grid):
+    """Flower's grid: `answer(client, message)` gives a reply, an Error, or None for a client that stays silent.
+
+    A pull brings one reply, whichever the shuffle says, as a network would.
+    """
+
+    def __init__(self, answer, clients, shuffle=0, numbers=None):
+        self.answer, self.random = answer, random.Random(shuffle)
+        self.clients = dict(enumerate(range(clients) if numbers is None else numbers))
+        self.clients = {FIRST_NODE - place: client for place, client in self.clients.items()}
+        self.ready: dict[str, Message] = {}
+        self.sent: list[Message] = []
+        self.ids = count()
+
+    def set_run(self, run):
+        raise NotImplementedError
+
+    @property
+    def run(self):
+        raise NotImplementedError
+
+    def create_message(self, *args, **keys):
+        raise NotImplementedError
+
+    def send_and_receive(self, *args, **keys):
+        raise NotImplementedError
+
+    def get_node_ids(self):
+        return list(self.clients)
+
+    def push_messages(self, messages):
+        ids = []
+        for message in messages:
+            message.metadata.__dict__["_message_id"] = f"message-{next(self.ids)}"  # as Flower's own grids do
+            ids.append(message.metadata.message_id)
+            self.sent.append(message)
+            said = self.answer(self.clients[message.metadata.dst_node_id], message)
+            if said is not None:
+                said = Message(said, reply_to=message) if isinstance(said, Error) else said
+                self.ready[message.metadata.message_id] = said
+        return ids
+
+    def pull_messages(self, message_ids):
+        if None in message_ids:
+            raise TypeError("bad argument type for built-in operation")  # what protobuf says in Flower's own grid
+        here = [one for one in message_ids if one in self.ready]
+        return [self.ready.pop(self.random.choice(here))] if here else []
+
+
+class RealClients:
+    """The app's own ClientApp, called as a node would call it; `act` may answer in its place."""
+
+    def __init__(self, run_config, clients, act=None):
+        self.run_config, self.clients, self.act = run_config, clients, act
+
+    def __call__(self, client, message):
+        from client.app import app
+
+        if self.act and (said := self.act(client, message)) is not None:
+            return said
+        node = {"partition-id": client, "num-partitions": self.clients}
+        context = Context(
+            run_id=1,
+            node_id=message.metadata.dst_node_id,
+            node_config=node,
+            state=RecordDict(),
+            run_config=self.run_config,
+        )
+        return app(message, context)
+
+
+def whole_run(run_config, clients, shuffle=0, act=None):
+    """The ServerApp against the ClientApp, all in this process; the run's folder is $QFLOCK_RUN."""
+    from server.app import app
+
+    grid = FakeGrid(RealClients(run_config, clients, act), clients, shuffle)
+    app(grid, Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=run_config))
+    return grid
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _identity():
+    """Flower's messages ask which task makes them."""
+    before = TaskIdentity._run_id, TaskIdentity._node_id, TaskIdentity._task_id
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+    yield
+    TaskIdentity._run_id, TaskIdentity._node_id, TaskIdentity._task_id = before
+
+
+@pytest.fixture
+def grid_of(monkeypatch):
+    """FakeGrid, and no pause between two pulls."""
+    monkeypatch.setattr("strategies.exchange.POLL_SECONDS", 0.001)
+    return FakeGrid
+
+
+@pytest.fixture
+def run_here(monkeypatch, tmp_path):
+    """`run_here(name, run_config, clients, …)`: a whole run in this process; its folder is tmp_path/name."""
+    from client.participant import participant
+
+    monkeypatch.setattr("strategies.exchange.POLL_SECONDS", 0.001)
+
+    def run(name, run_config, clients, shuffle=0, act=None):
+        folder = tmp_path / name
+        (folder / "logs").mkdir(parents=True, exist_ok=True)
+        monkeypatch.setenv("QFLOCK_RUN", str(folder))
+        monkeypatch.setenv("QFLOCK_MEMORY", str(folder / "memory"))
+        participant.cache_clear()  # as in a new process
+        whole_run(run_config, clients, shuffle, act)
+        return folder
+
+    return run

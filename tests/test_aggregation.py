@@ -1,0 +1,93 @@
+"""Every aggregator of the registry against NumPy, and what any mean must keep."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.testing import assert_allclose, assert_array_equal
+
+from strategies.aggregation import AGGREGATORS, fedavg
+from strategies.messages import Report
+
+VALUES = st.floats(-100, 100, width=32)
+THETAS = arrays(np.float32, 5, elements=VALUES)
+CLIENTS = st.lists(st.tuples(THETAS, st.integers(1, 1000)), min_size=1, max_size=8)
+
+
+def reports(clients, dtype=np.float32):
+    """A report a client, with two arrays of different shapes."""
+    facts = {"arm": "student", "student_loss": 0.5, "student_accuracy": 0.5, "teacher_loss": 0.5}
+    facts |= {"teacher_accuracy": 0.5, "maxiter": 10, "evaluations": 10, "shots": 0, "seconds": 0.1}
+    return [
+        Report(
+            client=client,
+            examples=examples,
+            arrays={"theta": theta.astype(dtype), "table": theta[:4].reshape(2, 2).astype(dtype)},
+            **facts,
+        )
+        for client, (theta, examples) in enumerate(clients)
+    ]
+
+
+def current(dtype=np.float32):
+    return {"theta": np.zeros(5, dtype), "table": np.zeros((2, 2), dtype)}
+
+
+@given(clients=CLIENTS)
+def test_fedavg_is_numpys_weighted_average(clients):
+    found = fedavg(current(), reports(clients))
+    thetas, examples = np.array([theta for theta, _ in clients], np.float64), [n for _, n in clients]
+    oracle = np.average(thetas, axis=0, weights=examples)
+    assert_allclose(found["theta"], oracle, rtol=1e-6, atol=1e-5)
+    assert_allclose(found["table"].ravel(), oracle[:4], rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("by", AGGREGATORS)
+@given(clients=CLIENTS, order=st.randoms())
+def test_the_order_of_the_reports_changes_no_bit(by, clients, order):
+    sorted_reports = reports(clients)
+    shuffled = list(sorted_reports)
+    order.shuffle(shuffled)
+    one, other = (AGGREGATORS[by](current(), given_) for given_ in (sorted_reports, shuffled))
+    for name, array in one.items():
+        assert_array_equal(other[name], array)
+
+
+@pytest.mark.parametrize("by", AGGREGATORS)
+@given(theta=THETAS, examples=st.lists(st.integers(1, 1000), min_size=1, max_size=8))
+def test_clients_that_agree_are_left_as_they_are(by, theta, examples):
+    found = AGGREGATORS[by](current(), reports([(theta, n) for n in examples]))
+    assert_array_equal(found["theta"], theta)
+
+
+@pytest.mark.parametrize("by", AGGREGATORS)
+@given(clients=CLIENTS)
+def test_no_value_leaves_the_range_of_the_clients_values(by, clients):
+    found = AGGREGATORS[by](current(), reports(clients))["theta"]
+    thetas = np.array([theta for theta, _ in clients])
+    slack = 1e-5 * (1 + np.abs(thetas).max(0))
+    assert (found >= thetas.min(0) - slack).all()
+    assert (found <= thetas.max(0) + slack).all()
+
+
+@pytest.mark.parametrize("by", AGGREGATORS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_shapes_types_and_names_stay_and_the_inputs_are_not_touched(by, dtype):
+    before, sent = current(dtype), reports([(np.ones(5), 1), (np.zeros(5), 3)], dtype)
+    found = AGGREGATORS[by](before, sent)
+    assert {name: (array.shape, array.dtype) for name, array in found.items()} == {
+        name: (array.shape, array.dtype) for name, array in before.items()
+    }
+    assert not before["theta"].any()
+    assert_array_equal(sent[0].arrays["theta"], np.ones(5))
+
+
+def test_a_client_with_three_times_the_rows_counts_three_times():
+    found = fedavg(current(), reports([(np.full(5, 4.0), 1), (np.zeros(5), 3)]))
+    assert_array_equal(found["theta"], np.ones(5))
+
+
+def test_float64_is_summed_in_float64():
+    small = np.full(5, 1 + 2**-40)
+    assert_array_equal(fedavg(current(np.float64), reports([(small, 1), (small, 1)], np.float64))["theta"], small)

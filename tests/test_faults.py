@@ -1,0 +1,75 @@
+"""Every fault of an update has a name; a sound update has none."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from strategies.faults import unusable, wrong_arrays
+from strategies.messages import Report
+
+EXPECTED = {"theta": np.zeros(3, np.float32), "table": np.zeros((2, 2))}
+SOUND = Report(
+    client=0,
+    arm="student",
+    arrays=EXPECTED,
+    examples=5,
+    student_loss=0.5,
+    student_accuracy=0.5,
+    teacher_loss=0.4,
+    teacher_accuracy=0.5,
+    maxiter=10,
+    evaluations=10,
+    shots=0,
+    seconds=0.1,
+)
+NAN = float("nan")
+WRONG = {
+    "no rows": ({"examples": 0}, "student: trained on 0 rows"),
+    "fewer than none": ({"examples": -3}, "student: trained on -3 rows"),
+    "student's loss": ({"student_loss": NAN}, "student: student_loss is nan"),
+    "teacher's loss": ({"teacher_loss": float("inf")}, "student: teacher_loss is inf"),
+    "nothing": ({"arrays": {}}, "student: sent no arrays; expected table, theta"),
+    "one missing": ({"arrays": {"theta": EXPECTED["theta"]}}, "student: sent theta; expected table, theta"),
+    "one too many": ({"arrays": EXPECTED | {"x": np.zeros(1)}}, "student: sent table, theta, x; expected table, theta"),
+    "a shape": (
+        {"arrays": EXPECTED | {"theta": np.zeros(4, np.float32)}},
+        "student: theta is float32[4]; expected float32[3]",
+    ),
+    "a type": ({"arrays": EXPECTED | {"theta": np.zeros(3)}}, "student: theta is float64[3]; expected float32[3]"),
+    "a layout": (
+        {"arrays": EXPECTED | {"table": np.zeros(4)}},
+        "student: table is float64[4]; expected float64[2, 2]",
+    ),
+    "not numbers": (
+        {"arrays": EXPECTED | {"table": np.array([[NAN, 1.0], [float("inf"), 2.0]])}},
+        "student: table holds 2 values that are not finite",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "reason"), WRONG.values(), ids=WRONG)
+def test_every_kind_of_fault_is_named(changes, reason):
+    assert unusable(replace(SOUND, **changes), EXPECTED) == reason
+
+
+@given(
+    theta=arrays(np.float32, 3, elements=st.floats(-(2.0**100), 2.0**100, width=32)),
+    examples=st.integers(1, 10**9),
+    loss=st.floats(0, 1e300),
+)
+def test_a_sound_update_has_no_fault(theta, examples, loss):
+    report = replace(SOUND, arrays=EXPECTED | {"theta": theta}, examples=examples, student_loss=loss)
+    assert unusable(report, EXPECTED) is None
+
+
+@given(table=arrays(np.float64, (3, 3)))
+def test_any_number_that_is_not_finite_is_counted(table):
+    said = wrong_arrays({"t": table}, {"t": np.zeros((3, 3))})
+    bad = sum(not np.isfinite(value) for value in table.flat)
+    assert said == (f"t holds {bad} values that are not finite" if bad else None)
+    assert said is None or re.match(r"t holds [1-9] ", said)

@@ -1,0 +1,364 @@
+"""Recipes: three ways to name one, what a digest stands for, and what every mistake says."""
+
+import json
+import signal
+import string
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from dataclasses import fields as dataclass_fields
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal, get_args, get_origin
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from recipes.load import about, changed, every_key, from_run_config, load, parse, shipped
+from recipes.schema import Between, Recipe, RecipeError, Section, hints
+
+APP = Path(__file__).parents[1]
+DEFAULTS = Recipe()
+KEYS = sorted(every_key(Recipe))
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda part: st.lists(part, max_size=3) | st.dictionaries(st.text(), part, max_size=3),
+    max_leaves=5,
+)
+
+
+def fitting(hint):
+    """Values that a field of this type may hold."""
+    if isinstance(hint, type) and issubclass(hint, Section):
+        return recipes(hint)
+    origin = get_origin(hint)
+    if origin is Annotated:
+        kind, limits = get_args(hint)
+        low, high = limits.low, min(limits.high, 1e6)
+        if kind is int:
+            return st.integers(int(low), int(high))
+        return st.floats(low, high, exclude_min=limits.above)
+    if origin is Literal:
+        return st.sampled_from(get_args(hint))
+    if get_args(hint):
+        return st.one_of(*(fitting(part) for part in get_args(hint)))
+    return {bool: st.booleans(), str: st.text(string.printable + "é→", max_size=12), type(None): st.none()}[hint]
+
+
+@cache
+def recipes(section=Recipe):
+    """Any section that the schema allows."""
+    fields = {key: fitting(hint) for key, hint in hints(section).items()}
+    if section is Recipe:
+        fields["name"] = st.text(string.ascii_letters + string.digits + ".-_", min_size=1, max_size=12)
+    values = st.fixed_dictionaries({}, optional=fields).filter(lambda values: allowed(section, values))
+    return values.map(lambda values: section(**values))
+
+
+def allowed(section, values):
+    """Whether the keys of a section do not contradict each other."""
+    values = {field.name: field.default for field in dataclass_fields(section)} | values
+    if section.__name__ == "DataConfig":
+        return (values["corpus"] == "text") == bool(values["path"])
+    if section.__name__ == "StudentConfig":
+        return not (values["kind"] == "noop" and values["twin"])
+    return section is not Recipe or values["min_reports"] <= values["clients"]
+
+
+def attempt(act, *given):
+    """(what it returns, None), or (None, what the RecipeError says)."""
+    try:
+        return act(*given), None
+    except RecipeError as error:
+        return None, str(error)
+
+
+def value_at(recipe, key):
+    value = asdict(recipe)
+    for part in key.split("."):
+        value = value[part]
+    return value
+
+
+def hint_at(key, section=Recipe):
+    head, _, rest = key.partition(".")
+    return hint_at(rest, hints(section)[head]) if rest else hints(section)[head]
+
+
+@settings(deadline=None, max_examples=40)
+@given(recipe=recipes())
+def test_one_line_of_json_is_the_whole_recipe(recipe):
+    line = recipe.as_json()
+    assert "\n" not in line
+    assert load(line) == recipe
+    assert load(line).digest() == recipe.digest()
+    assert from_run_config({"recipe": line, "rounds": 0, "override": ""}) == recipe
+
+
+@settings(deadline=None, max_examples=60)
+@given(recipe=recipes(), key=st.sampled_from(KEYS), data=st.data())
+def test_a_digest_changes_with_any_value_and_with_nothing_else(recipe, key, data):
+    new = data.draw(fitting(hint_at(key)))
+    try:
+        other = changed(recipe, key, new, "")
+    except RecipeError:
+        return  # this value contradicts another key
+    assert value_at(other, key) == new
+    assert (other.digest() == recipe.digest()) == (new == value_at(recipe, key))
+    assert replace(recipe).digest() == recipe.digest()
+
+
+@settings(deadline=None)
+@example(key="two\nlines", value=1)
+@example(key="deadline_seconds", value=10**400)
+@given(key=st.sampled_from(KEYS) | st.text(max_size=8), value=ANYTHING)
+def test_whatever_a_key_is_set_to_is_a_recipe_or_one_line(key, value):
+    """Also for keys that do not exist, and for values that no YAML author would think of."""
+    recipe, said = attempt(changed, DEFAULTS, key, value, "somewhere: ")
+    if recipe:
+        assert load(recipe.as_json()) == recipe
+    else:
+        assert said.startswith("somewhere: ")
+        assert "\n" not in said
+
+
+@settings(deadline=None)
+@given(text=st.text(string.printable) | st.text("{}[]:,#&*!|>'\"%@`-? \n\tabc123.", max_size=30))
+def test_any_text_is_yaml_or_one_line_that_names_the_place(text):
+    _, said = attempt(parse, text, "here")
+    assert said is None or (said.startswith("here") and "\n" not in said)
+
+
+def test_a_name_a_file_and_a_line_mean_the_same_recipe(tmp_path):
+    for name, path in shipped().items():
+        recipe = load(name)
+        copy = tmp_path / f"{name}.yaml"
+        copy.write_text(path.read_text())
+        assert load(str(path)) == load(str(copy)) == load(recipe.as_json()) == recipe
+        assert len({one.digest() for one in (recipe, load(str(copy)), load(recipe.as_json()))}) == 1
+        assert recipe.name == name
+
+
+def test_a_recipe_is_read_from_its_smallest_form():
+    assert load("{}") == DEFAULTS
+    assert load("{student: {qubits: 6}, deadline_seconds: 30}").student.qubits == 6
+    assert load("{optimiser: {rhobeg: 1e-3}}").optimiser.rhobeg == 0.001
+    assert load("{student: {scale: 3}}").digest() == load("{student: {scale: 3.0}}").digest()
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_every_shipped_recipe_says_what_it_is_and_how_to_run_it(name):
+    said = about(shipped()[name])
+    assert all(said), said
+    assert said.run.split()[:3] == ["qflock", "run", name]
+    text = shipped()[name].read_text()
+    assert said.takes in text
+    assert said.reproduces in text
+    assert text.startswith(f"# {said.summary}")
+
+
+def test_extends_changes_values_section_by_section(tmp_path):
+    (tmp_path / "base.yaml").write_text("extends: smoke\nrounds: 7\nstudent: {qubits: 5}\n")
+    (tmp_path / "top.yaml").write_text("extends: base.yaml\nstudent: {reps: 2}\n")
+    smoke, top = load("smoke"), load(str(tmp_path / "top.yaml"))
+    student = replace(smoke.student, qubits=5, reps=2)
+    assert top == replace(smoke, name="top", rounds=7, student=student)
+
+
+def test_extends_that_goes_in_a_circle_is_drawn(tmp_path):
+    (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml\n")
+    with pytest.raises(RecipeError, match=r"^a.yaml: extends goes in a circle: a.yaml → b.yaml → a.yaml$"):
+        load(str(tmp_path / "a.yaml"))
+
+
+def test_overrides_come_last_and_in_order():
+    recipe = load("smoke", ["rounds=9", "student.reps=1", "rounds=8", "data={rows: 50}"])
+    smoke = load("smoke")
+    assert recipe == replace(smoke, rounds=8, student=replace(smoke.student, reps=1), data=replace(smoke.data, rows=50))
+    config = {"recipe": "smoke", "rounds": 4, "override": "student.reps=2 'name=two-words'"}
+    assert from_run_config(config) == replace(smoke, rounds=4, name="two-words", student=replace(smoke.student, reps=2))
+
+
+@pytest.mark.parametrize("low", [0, 2.5])
+@pytest.mark.parametrize("above", [True, False])
+def test_limits_say_what_they_allow(low, above):
+    limits = Between(low, 10, above=above)
+    assert (low in limits) is not above
+    assert 10 in limits
+    assert 10.1 not in limits
+    assert str(limits) == (f"above {low:g} and at most 10" if above else f"from {low:g} to 10")
+
+
+SHIPPED = ", ".join(shipped())
+WRONG = {  # file's text, words after the file, the line
+    "unknown key": ("rouns: 3", [], "r.yaml: rouns is not a key. Did you mean rounds?"),
+    "key of a section": (
+        "student: {circut: vqc, qbits: 4}",
+        [],
+        "r.yaml: student.circut is not a key. "
+        "Keys here: kind, qubits, feature_map, scale, reps, entanglement, twin, size",
+    ),
+    "key without its section": ("maxiter: 5", [], "r.yaml: maxiter is not a key. Did you mean optimiser.maxiter?"),
+    "unknown section": ("studnt: {qubits: 4}", [], "r.yaml: studnt is not a key. Did you mean student?"),
+    "misspelt in a section": (
+        "student: {qbits: 4}",
+        [],
+        "r.yaml: student.qbits is not a key. Did you mean student.qubits?",
+    ),
+    "wrong type": ("rounds: five", [], 'r.yaml: rounds is "five"; it must be a whole number from 1 to 10000'),
+    "a fraction": ("rounds: 2.5", [], "r.yaml: rounds is 2.5; it must be a whole number from 1 to 10000"),
+    "a claim for a number": ("rounds: yes", [], "r.yaml: rounds is true; it must be a whole number from 1 to 10000"),
+    "text for a claim": ("student: {twin: 1}", [], "r.yaml: student.twin is 1; it must be true or false"),
+    "out of range": ("clients: 1", [], "r.yaml: clients is 1; it must be a whole number from 2 to 1000"),
+    "not above": (
+        "select: {percent: 0}",
+        [],
+        "r.yaml: select.percent is 0.0; it must be a number above 0 and at most 100",
+    ),
+    "not a number": (
+        "deadline_seconds: .nan",
+        [],
+        "r.yaml: deadline_seconds is nan; it must be a number above 0 or null",
+    ),
+    "wrong choice": (
+        "data: {partition: iiid}",
+        [],
+        'r.yaml: data.partition is "iiid"; it must be iid, domain, shards or dirichlet',
+    ),
+    "a section that is a value": ("student: vqc", [], 'r.yaml: student is "vqc"; it must be a group of keys'),
+    "a section that is empty": ("student:", [], "r.yaml: student is null; it must be a group of keys"),
+    "a value that is a list": (
+        "seed: [1, 2]",
+        [],
+        "r.yaml: seed is [1, 2]; it must be a whole number from 0 to 2.14748e+09",
+    ),
+    "a key that is a number": ("rounds: 3\n5: x", [], "r.yaml line 1: not valid YAML: the key 5 is not text"),
+    "bad YAML": (
+        "rounds: 3\ndata: {rows: 5\nseed: 1",
+        [],
+        "r.yaml line 3: not valid YAML: expected ',' or '}', but got ':'",
+    ),
+    "a tab": (
+        "data:\n\trows: 5",
+        [],
+        "r.yaml line 2: not valid YAML: found character '\\t' that cannot start any token",
+    ),
+    "a key twice": ("rounds: 3\nrounds: 4", [], "r.yaml line 1: not valid YAML: the key rounds stands twice"),
+    "two documents": ("rounds: 3\n---\nrounds: 4", [], "r.yaml line 2: not valid YAML: but found another document"),
+    "an empty file": ("", [], "r.yaml: holds null; a recipe is lines of key: value"),
+    "a list": ("- rounds: 3", [], "r.yaml: holds [{'rounds': 3}]; a recipe is lines of key: value"),
+    "extends nothing": (
+        "extends: smok",
+        [],
+        "r.yaml: extends smok: no such file, and no shipped recipe of that name. "
+        f"Did you mean smoke? Shipped: {SHIPPED}",
+    ),
+    "extends a number": ("extends: 3", [], "r.yaml: extends is 3; it must be a recipe's name or path"),
+    "set without =": (
+        "{}",
+        ["--set", "rounds"],
+        "--set rounds: write it as key=value, for example --set student.reps=2",
+    ),
+    "set to what cannot be": (
+        "{}",
+        ["--set", "rounds=many"],
+        '--set rounds=many: rounds is "many"; it must be a whole number from 1 to 10000',
+    ),
+    "set what is not": (
+        "{}",
+        ["--set", "student.qbit=3"],
+        "--set student.qbit=3: student.qbit is not a key. Did you mean student.qubits?",
+    ),
+    "set a section": ("{}", ["--set", "student=3"], "--set student=3: student is 3; it must be a group of keys"),
+    "set to bad YAML": (
+        "{}",
+        ["--set", "data={"],
+        "--set data={ line 1: not valid YAML: expected the node content, but found '<stream end>'",
+    ),
+    "corpus without path": (
+        "data: {corpus: text}",
+        [],
+        "r.yaml: data.path is empty; corpus text needs a file, a folder or hf:owner/name",
+    ),
+    "path without its corpus": (
+        "data: {path: rows.csv}",
+        [],
+        'r.yaml: data.path is "rows.csv"; only corpus text reads a path, synthetic has its own rows',
+    ),
+    "noop with a twin": (
+        "student: {kind: noop}",
+        [],
+        "r.yaml: student.twin is true; a noop student learns nothing, so it has no twin: set student.twin to false",
+    ),
+    "more reports than clients": (
+        "min_reports: 6",
+        [],
+        "r.yaml: min_reports is 6; it must be at most clients, which is 5",
+    ),
+    "fewer clients than reports": (
+        "min_reports: 4",
+        ["--clients", "3"],
+        "--set clients=3: min_reports is 4; it must be at most clients, which is 3",
+    ),
+    "a date": ("name: 2024-13-45", [], "r.yaml: not valid YAML: month must be in 1..12"),
+}
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys):
+    """What the command says to words it cannot use: its one line. Its signal handler is put back."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def said(*words):
+        from server.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["qflock", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        assert ended.value.code == 2
+        assert out == ""
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        return err.removeprefix("error: ").rstrip("\n")
+
+    yield said
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(("text", "words", "line"), WRONG.values(), ids=WRONG)
+def test_a_mistake_is_one_line_with_the_place_and_the_remedy(text, words, line, refused, tmp_path):
+    (tmp_path / "r.yaml").write_text(text)
+    assert refused("plan", str(tmp_path / "r.yaml"), *words) == line
+
+
+def test_a_recipe_that_is_not_there_is_one_line(refused, tmp_path):
+    nothing = "no such file, and no shipped recipe of that name."
+    assert refused("plan", "smoek") == f"smoek: {nothing} Did you mean smoke? Shipped: {SHIPPED}"
+    assert refused("plan", "x/y.yaml") == f"x/y.yaml: {nothing} Shipped: {SHIPPED}"
+    assert refused("plan", str(tmp_path)) == f"{tmp_path}: {nothing} Shipped: {SHIPPED}"
+    assert refused("plan", "{rouns: 3}") == "recipe: rouns is not a key. Did you mean rounds?"
+    (tmp_path / "r.yaml").write_bytes(b"name: \xff\xfe")
+    assert "r.yaml: cannot be read as UTF-8 text" in refused("plan", str(tmp_path / "r.yaml"))
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/r.yaml", "r" * 5000])
+def test_a_path_that_no_system_takes_is_one_line_too(name, refused):
+    assert refused("plan", name).startswith(f"{name}: ")
+
+
+def test_a_folder_that_is_no_run_and_a_run_that_is_complete_cannot_be_resumed(refused, tmp_path):
+    assert refused("resume", str(tmp_path)) == f"{tmp_path} is not a run folder: it has no recipe.yaml"
+    (tmp_path / "recipe.yaml").write_text("rounds: 3\n")
+    (tmp_path / "rounds.jsonl").write_text(json.dumps({"kind": "end", "state": "completed"}) + "\n")
+    again = f"qflock run {tmp_path / 'recipe.yaml'}"
+    assert refused("resume", str(tmp_path)) == f"{tmp_path} is complete; run its recipe again with: {again}"
+
+
+def test_the_installed_command_says_it_on_stderr_and_exits_with_2(tmp_path):
+    command = [Path(sys.executable).with_name("qflock"), "plan", "smoke", "--set", "rounds=0"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    line = "error: --set rounds=0: rounds is 0; it must be a whole number from 1 to 10000\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
