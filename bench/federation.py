@@ -19,10 +19,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from bench.machine import facts, load
+from bench.machine import facts, load, wide_console
 from bench.memory import Peak
 from recipes.load import load as load_recipe
 from recipes.schema import Recipe
@@ -57,7 +56,7 @@ def main() -> None:
     clients, sizes, repeats = (
         ((5,), (1_500,), 1) if said.quick else (tuple(said.clients), tuple(said.sizes), said.repeats)
     )
-    console = Console()
+    console = wide_console()
     results = measure(clients, sizes, repeats, console.print)
     said.results.parent.mkdir(parents=True, exist_ok=True)
     said.results.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

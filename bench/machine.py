@@ -6,8 +6,11 @@ import shlex
 import sys
 import time
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from server.folder import commit, processor
 
@@ -16,7 +19,7 @@ def facts(packages: tuple[str, ...]) -> dict[str, Any]:
     """Machine, versions, commit and command, for the head of a results file."""
     return {
         "commit": commit(),
-        "command": shlex.join(["python", "-m", module(sys.argv[0]), *sys.argv[1:]]),
+        "command": command(sys.argv),
         "date": time.strftime("%Y-%m-%d"),
         "machine": {"cpu": processor(), "cores": os.cpu_count(), "platform": platform.platform(), "load": load()},
         "python": platform.python_version(),
@@ -29,6 +32,12 @@ def load() -> float:
     return round(os.getloadavg()[0], 2)
 
 
-def module(script: str) -> str:
-    """`bench.federation` out of the path that Python ran, so that no path of this machine enters a results file."""
-    return f"bench.{Path(script).stem}"
+def command(argv: list[str]) -> str:
+    """The command as typed, less what names a place on this machine."""
+    said = [word for before, word in pairwise(argv) if "--results" not in (before, word)]
+    return shlex.join(["python", "-m", f"bench.{Path(argv[0]).stem}", *said])
+
+
+def wide_console() -> Console:
+    """A console that cuts no column of a results table when the output is a file or a pipe."""
+    return Console() if sys.stdout.isatty() else Console(width=120)

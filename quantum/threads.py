@@ -2,12 +2,14 @@
 
 import os
 import sys
+from functools import lru_cache
 
 import threadpoolctl
 
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+@lru_cache(maxsize=1)  # asked with every message, and looking for libraries takes longer than some rounds
 def limit_threads(n: int) -> None:
     """Hold this process to n threads: libraries that are loaded, and by the environment those that are loaded later."""
     os.environ.update(dict.fromkeys(VARIABLES, str(n)))

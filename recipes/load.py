@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard, get_args
 
@@ -43,10 +44,14 @@ def load(source: str, overrides: Iterable[str] = (), where: str = "--set") -> Re
 
 def from_run_config(config: Mapping[str, Any]) -> Recipe:
     """The recipe that Flower's three run-config keys name; server and clients both come through here."""
-    overrides = shlex.split(str(config.get("override", "")))
-    if config.get("rounds", 0):
-        overrides.append(f"rounds={config['rounds']}")
-    return load(str(config.get("recipe", "smoke")), overrides, where="override")
+    return named(str(config.get("recipe", "smoke")), int(config.get("rounds", 0)), str(config.get("override", "")))
+
+
+@lru_cache(maxsize=1)  # a client reads it with every message
+def named(source: str, rounds: int, override: str) -> Recipe:
+    """The recipe of a run config."""
+    overrides = shlex.split(override) + ([f"rounds={rounds}"] if rounds else [])
+    return load(source, overrides, where="override")
 
 
 def shipped() -> dict[str, Path]:

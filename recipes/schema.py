@@ -6,6 +6,7 @@ A section checks itself when it is made, from YAML or from Python, so an impossi
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from math import inf, pi
 from string import ascii_letters, digits
 from types import NoneType, UnionType
@@ -188,6 +189,10 @@ class Recipe(Section):
 
     def as_json(self) -> str:
         """The whole recipe on one line; also valid YAML, and what travels inside a Flower run."""
+        return self._json
+
+    @cached_property
+    def _json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
 
     def digest(self) -> str:

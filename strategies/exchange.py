@@ -15,7 +15,7 @@ from strategies.failure import RunFailedError
 from strategies.messages import Refusal, Reply
 from strategies.wire import replied
 
-POLL_SECONDS = 0.05
+POLL_SECONDS, SHORTEST_POLL = 0.05, 0.005  # a short visit is looked at often, a long one seldom
 FIRST_SECONDS = 3600.0  # nobody has shown yet how long a visit takes: data and weights may be on their way
 SHORTEST_SECONDS = 60.0
 PATIENCE = 10.0  # times the slowest client so far
@@ -39,16 +39,16 @@ def visit(grid: Grid, messages: Sequence[Message], seconds: float) -> list[Messa
             waiting[message_id] = message
         else:  # Flower takes no message for a node that it no longer knows
             replies[message.metadata.dst_node_id] = silence(message, "its node has left the federation")
-    end = time.monotonic() + seconds
+    began = time.monotonic()
     while waiting:
         for reply in grid.pull_messages(list(waiting)):
             sent = waiting.pop(reply.metadata.reply_to_message_id)
             dead_actor(reply, sent)
             replies[sent.metadata.dst_node_id] = Message(reply.error, reply_to=sent) if reply.has_error() else reply
-        if time.monotonic() > end:
+        if time.monotonic() > began + seconds:
             break
         if waiting:
-            time.sleep(POLL_SECONDS)
+            time.sleep(min(POLL_SECONDS, max(SHORTEST_POLL, (time.monotonic() - began) / 20)))
     for sent in waiting.values():
         replies[sent.metadata.dst_node_id] = silence(sent, f"no reply within {seconds:.0f} s")
     return [replies[message.metadata.dst_node_id] for message in messages]
