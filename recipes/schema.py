@@ -168,6 +168,7 @@ class Recipe(Section):
     threads: Annotated[int, Between(1, 256)] = 1  # per process; another count gives other bits
     min_reports: Annotated[int, Between(1, 1000)] = 2  # fewer usable reports end the run
     deadline_seconds: Annotated[float, Between(0, above=True)] | None = None  # None: ten times the slowest client
+    on_loss: Literal["continue", "repeat"] = "continue"  # a node that dies in a round: go on without it, or ask again
     data: DataConfig = field(default_factory=DataConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     student: StudentConfig = field(default_factory=StudentConfig)

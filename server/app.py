@@ -25,6 +25,7 @@ def main(grid: Grid, context: Context) -> None:
     from server.ledger import Ledger
     from server.reference import Reference
     from server.report import closing
+    from server.roster import Roster
     from strategies.compose import Federated
     from strategies.state import ArmState, State
 
@@ -35,16 +36,17 @@ def main(grid: Grid, context: Context) -> None:
         reference = Reference(recipe)
         state = checkpoint.newest(folder, recipe.digest())
         ledger.rewind(state.round if state else 0)
-        nodes = prepare.meet(grid, recipe, run, ledger.append)
+        roster = Roster(grid, recipe, run)
+        roster.meet(ledger.append)
         if state is None:
-            shared = prepare.agree(grid, recipe, run, nodes, reference.stages, ledger.append)
+            shared = prepare.agree(grid, recipe, run, roster.nodes, reference.stages, ledger.append)
             arms = {name: ArmState(arrays=arm.initial(recipe.seed)) for name, arm in reference.arms.items()}
             state = State(shared=shared, arms=arms)
         reference.encode(state.shared)
         federated = Federated(
             recipe,
             run=run,
-            nodes=nodes,
+            roster=roster,
             state=state,
             reference=reference,
             record=ledger.append,

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,10 +11,19 @@ import typer
 from recipes.load import about, load, shipped
 from recipes.schema import InputError, Recipe, RecipeError
 
+
+class Place(StrEnum):
+    """Where a run happens."""
+
+    sim = "sim"
+    processes = "processes"
+
+
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="a shipped recipe's name, or a YAML file")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change one key; repeatable")]
 ClientsOption = Annotated[int | None, typer.Option(help="how many clients, instead of the recipe's")]
 SeedOption = Annotated[int | None, typer.Option(help="the seed, instead of the recipe's")]
+OnOption = Annotated[Place, typer.Option(help="a Ray simulation, or a SuperLink and SuperNodes on this machine")]
 RunsDirOption = Annotated[Path, typer.Option(help="where run folders go")]
 
 command = typer.Typer(
@@ -82,17 +92,20 @@ def run(
     clients: ClientsOption = None,
     seed: SeedOption = None,
     runs_dir: RunsDirOption = Path("runs"),
+    on: OnOption = Place.sim,
 ) -> None:
-    """Run a recipe as a simulation; ends with a table and curves in the run's folder."""
+    """Run a recipe; ends with a table and curves in the run's folder."""
     from server.folder import new_folder
     from server.launch import launch
 
     chosen = resolved(recipe, set_, clients, seed)
-    launch(chosen, lambda: new_folder(chosen, runs_dir))
+    launch(chosen, lambda: new_folder(chosen, runs_dir), simulated=on is Place.sim)
 
 
 @command.command()
-def resume(run: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")]) -> None:
+def resume(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")], on: OnOption = Place.sim
+) -> None:
     """Go on with a run that did not end, from its last checkpoint."""
     from server.checkpoint import newest
     from server.launch import launch
@@ -106,7 +119,7 @@ def resume(run: Annotated[Path, typer.Argument(metavar="RUN", help="a run's fold
     recipe = load(str(run / "recipe.yaml"))
     state = newest(run, recipe.digest())
     Ledger(run).rewind(state.round if state else 0)
-    launch(recipe, run.resolve)
+    launch(recipe, run.resolve, simulated=on is Place.sim)
 
 
 def resolved(recipe: str, set_: list[str] | None, clients: int | None, seed: int | None) -> Recipe:

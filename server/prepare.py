@@ -1,4 +1,4 @@
-"""Before round 1: meet the clients, and agree on the feature stages from statistics that move no text."""
+"""Before round 1: the clients agree on the feature stages, from statistics that move no text."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,42 +11,8 @@ from server.ledger import Line
 from strategies import collect
 from strategies.exchange import FIRST_SECONDS, hear, visit
 from strategies.failure import RunFailedError
-from strategies.messages import Answer, Arrays, Assignment, Refusal
+from strategies.messages import Arrays, Assignment
 from strategies.wire import assign, count_bytes, parcel
-
-JOIN_SECONDS = 60.0  # for nodes that are still starting
-
-
-def meet(grid: Grid, recipe: Recipe, run: str, record: Callable[[Line], None]) -> dict[int, int]:
-    """Client → Flower node, from a hello to every node that joins, until all clients are there or a minute is over."""
-    began = time.monotonic()
-    hello = Assignment(kind="prepare", run=run, recipe_digest=recipe.digest())
-    nodes: dict[int, int] = {}
-    refusals: dict[int, str] = {}  # by node
-    while time.monotonic() < began + JOIN_SECONDS and len(nodes) < recipe.clients:
-        new = sorted(set(grid.get_node_ids()) - refusals.keys() - set(nodes.values()))
-        messages = [assign(hello, node, parcel({}, {})) for node in new]
-        for node, reply in zip(new, visit(grid, messages, recipe.deadline_seconds or FIRST_SECONDS), strict=True):
-            said = hear(reply)
-            if isinstance(said, Answer) and said.client not in nodes:
-                nodes[said.client] = node
-            elif isinstance(said, Refusal):
-                refusals[node] = said.reason
-            else:
-                refusals[node] = "answers as a client that another node already is: give each its own partition-id"
-        if len(refusals) + len(nodes) >= recipe.clients or (refusals and not nodes):
-            break
-        time.sleep(0.1)
-    absent = dict.fromkeys(range(recipe.clients), f"no node joined as this client within {JOIN_SECONDS:.0f} s")
-    reasons = sorted(set(refusals.values()))
-    if reasons:
-        absent = dict.fromkeys(absent, "; ".join(reasons))
-    failed = {client: reason for client, reason in absent.items() if client not in nodes}
-    line: Line = {"kind": "prepare", "stage": "", "clients": sorted(nodes), "failed": failed}
-    record(line | {"seconds": {"round": time.monotonic() - began}})
-    if len(nodes) < recipe.min_reports:
-        raise RunFailedError(f"{len(nodes)} of {recipe.clients} clients can take part: {next(iter(failed.values()))}")
-    return dict(sorted(nodes.items()))
 
 
 def agree(

@@ -8,7 +8,7 @@ order, and equal seeds must write equal ledgers.
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
@@ -17,16 +17,28 @@ from flwr.serverapp.strategy import Result, Strategy
 from recipes.schema import Recipe
 from strategies import collect
 from strategies.arm import close, invite
-from strategies.exchange import deadline, hear, visit
+from strategies.exchange import deadline, hear, lost, readdressed, visit
 from strategies.failure import RunFailedError
 from strategies.messages import Arrays, Assignment, Reply, Score
 from strategies.state import State
 from strategies.wire import assign, count_bytes, parcel, without_arrays
 
+REPEATS = 3  # of one visit, for clients that were lost in it
 Record = dict[str, Any]  # one line of the ledger
 Reference = Callable[
     [str, Arrays], tuple[float, float]
 ]  # (arm, arrays) → loss in nats and accuracy on the server's rows
+
+
+class Roster(Protocol):
+    """Which Flower node is which client, and who has come back."""
+
+    nodes: dict[int, int]  # client → node
+    clients: dict[int, int]  # node → client, of nodes that have gone too
+
+    def rejoin(self, lost: set[int]) -> None:
+        """Know newcomers; wait for lost clients."""
+        ...
 
 
 class Federated(Strategy):
@@ -37,15 +49,14 @@ class Federated(Strategy):
         recipe: Recipe,
         *,
         run: str,
-        nodes: dict[int, int],  # client → Flower node
+        roster: Roster,
         state: State,
         reference: Reference,
         record: Callable[[Record], None],
         save: Callable[[State], None],
     ) -> None:
-        self.recipe, self.run, self.nodes, self.state = recipe, run, nodes, state
+        self.recipe, self.run, self.roster, self.state = recipe, run, roster, state
         self.reference, self.record, self.save = reference, record, save
-        self.clients = {node: client for client, node in nodes.items()}
         self.invited: dict[str, list[int]] = {}
         self.bytes_down = 0
 
@@ -73,22 +84,39 @@ class Federated(Strategy):
                 break
             messages = list(self.configure_train(number, *none, grid))
             began = time.monotonic()
-            replies = visit(grid, messages, deadline(self.recipe.deadline_seconds, self.state.slowest_seconds))
+            replies = self.complete(grid, messages)
             _, metrics = self.aggregate_train(number, replies, began)
             result.evaluate_metrics_serverapp[number] = metrics
         began = time.monotonic()
-        messages = list(self.configure_evaluate(self.state.round, *none, grid))
-        replies = visit(grid, messages, deadline(self.recipe.deadline_seconds, self.state.slowest_seconds))
+        replies = self.complete(grid, list(self.configure_evaluate(self.state.round, *none, grid)))
         result.evaluate_metrics_clientapp[self.state.round] = self.aggregate_evaluate(self.state.round, replies, began)
         result.arrays = parcel({}, {name: arm.arrays for name, arm in self.state.arms.items()})
         return result
+
+    def complete(self, grid: Grid, messages: Sequence[Message]) -> list[Message]:
+        """A visit; with `on_loss: repeat` a lost client is asked again once it is back, and answers the same bits."""
+        replies = visit(grid, messages, self.seconds())
+        for _ in range(REPEATS if self.recipe.on_loss == "repeat" else 0):
+            missing = {self.roster.clients[r.metadata.src_node_id]: at for at, r in enumerate(replies) if lost(r)}
+            if not missing:
+                break
+            self.roster.rejoin(set(missing))
+            again = [readdressed(messages[at], self.roster.nodes[client]) for client, at in missing.items()]
+            for at, reply in zip(missing.values(), visit(grid, again, self.seconds()), strict=True):
+                replies[at] = reply
+        return replies
+
+    def seconds(self) -> float:
+        """How long a visit may take."""
+        return deadline(self.recipe.deadline_seconds, self.state.slowest_seconds)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """One message a client that any arm invites; it carries the assignments of all arms that do."""
+        self.roster.rejoin(set())
         self.invited = {
-            name: invite(self.recipe.select, self.state.arms[name], list(self.nodes), self.key(server_round))
+            name: invite(self.recipe.select, self.state.arms[name], list(self.roster.nodes), self.key(server_round))
             for name in self.state.training()
         }
         wanted = sorted({client for clients in self.invited.values() for client in clients})
@@ -143,7 +171,7 @@ class Federated(Strategy):
     ) -> Iterable[Message]:
         """Every client scores the final arrays of every arm."""
         arms = tuple(self.state.arms)
-        return self.assignments("score", server_round, dict.fromkeys(sorted(self.nodes), arms))
+        return self.assignments("score", server_round, dict.fromkeys(list(self.roster.nodes), arms))
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message], began: float | None = None
@@ -187,12 +215,12 @@ class Federated(Strategy):
                 round=number,
                 memory_round=state.visited.get(client, 0),
             )
-            messages.append(assign(assignment, self.nodes[client], parcels[names]))
+            messages.append(assign(assignment, self.roster.nodes[client], parcels[names]))
         return messages
 
     def said(self, replies: Iterable[Message]) -> list[tuple[int, Reply]]:
         """Who was asked, and what came back."""
-        return [(self.clients[reply.metadata.src_node_id], hear(reply)) for reply in replies]
+        return [(self.roster.clients[reply.metadata.src_node_id], hear(reply)) for reply in replies]
 
     def too_few(self, number: int, name: str, usable: int, failed: dict[int, str]) -> str:
         """Why a round cannot be closed."""

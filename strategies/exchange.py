@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 
 from flwr.app import Error, Message
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from strategies.failure import RunFailedError
@@ -57,6 +58,16 @@ def visit(grid: Grid, messages: Sequence[Message], seconds: float) -> list[Messa
 def silence(message: Message, reason: str) -> Message:
     """The error reply that stands in for one that never came."""
     return Message(Error(NO_REPLY, reason), reply_to=message)
+
+
+def lost(reply: Message) -> bool:
+    """Whether nothing was heard of a client, so that asking again may help; a client that raised would raise again."""
+    return reply.has_error() and reply.error.code in (NO_REPLY, ErrorCode.NODE_UNAVAILABLE)
+
+
+def readdressed(message: Message, node: int) -> Message:
+    """The same message for another node."""
+    return Message(message.content, dst_node_id=node, message_type=message.metadata.message_type)
 
 
 def hear(reply: Message) -> Reply:

@@ -1,4 +1,4 @@
-"""A run as a Ray simulation: a SuperLink of our own on a free loopback port, submitted to and ended by pid."""
+"""Flower from outside: a SuperLink of our own on a free loopback port, what is submitted to it, and its end by pid."""
 
 import json
 import os
@@ -7,9 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,24 +45,42 @@ def environment(folder: Path, recipe: Recipe) -> dict[str, str]:
     }
 
 
+@dataclass(frozen=True)
+class Link:
+    """A SuperLink that a run is submitted to."""
+
+    name: str  # in the Flower configuration that `env` leads to
+    env: dict[str, str]
+    process: subprocess.Popen[bytes] | None = None  # None: somebody else's
+    port: int = 0
+
+
 @contextmanager
-def superlink(folder: Path, env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def superlink(folder: Path, env: dict[str, str], *, simulated: bool) -> Iterator[Link]:
     """A SuperLink for one run; it and all that it started are gone afterwards."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     home = folder / "flower"
     home.mkdir(exist_ok=True)
     (home / "config.toml").write_text(f'[superlink.{LINK}]\naddress = "127.0.0.1:{port}"\ninsecure = true\n')
-    command = ["flower-superlink", "--insecure", "--simulation", "--host", "127.0.0.1", "--port", str(port)]
+    command = ["flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", str(port)]
     with (folder / "logs" / "superlink.log").open("ab") as log:
-        process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command + ["--simulation"] * simulated, env=env, stdout=log, stderr=log, start_new_session=True
+        )
     try:
         wait_for(port, process, folder)
-        yield process
+        yield Link(LINK, env, process, port)
     finally:
         end(process)
         shutil.rmtree(home, ignore_errors=True)
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes], folder: Path) -> None:
@@ -92,35 +112,37 @@ def end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def submit(folder: Path, recipe: Recipe, env: dict[str, str]) -> str:
+def submit(link: Link, recipe: Recipe, *, simulated: bool) -> str:
     """Hand the app and the whole recipe to the SuperLink; the Flower run's id."""
-    config = folder / "flower" / "run.toml"
-    config.write_text(f"recipe = {json.dumps(recipe.as_json())}\n", encoding="utf-8")
-    cores = os.cpu_count() or 1
-    federation = (
-        f"num-supernodes={recipe.clients} client-resources-num-cpus=1 init-args-num-cpus={min(cores, recipe.clients)}"
-    )
-    command = ["flwr", "run", str(APP), LINK, "--run-config", str(config), "--federation-config", federation]
-    done = subprocess.run([*command, "--format", "json"], env=env, capture_output=True, text=True, check=False)
+    command = ["flwr", "run", str(APP), link.name, "--format", "json"]
+    if simulated:
+        actors = min(os.cpu_count() or 1, recipe.clients)
+        resources = f"client-resources-num-cpus=1 init-args-num-cpus={actors}"
+        command += ["--federation-config", f"num-supernodes={recipe.clients} {resources}"]
+    with tempfile.NamedTemporaryFile("w", suffix=".toml", encoding="utf-8") as config:
+        config.write(f"recipe = {json.dumps(recipe.as_json())}\n")
+        config.flush()
+        command += ["--run-config", config.name]
+        done = subprocess.run(command, env=link.env, capture_output=True, text=True, check=False)
     said = last_json(done.stdout)
     if done.returncode or "run-id" not in said:
         raise RunFailedError(f"Flower refused the run: {' '.join((done.stdout + done.stderr).split())[:500]}")
     return str(said["run-id"])
 
 
-def status(run_id: str, env: dict[str, str]) -> tuple[str, str]:
+def status(link: Link, run_id: str) -> tuple[str, str]:
     """Flower's own word on a run: (status, details)."""
-    command = ["flwr", "list", LINK, "--run-id", run_id, "--format", "json"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    command = ["flwr", "list", link.name, "--run-id", run_id, "--format", "json"]
+    done = subprocess.run(command, env=link.env, capture_output=True, text=True, check=False)
     runs = last_json(done.stdout).get("runs", [])
     return (runs[0]["status"], runs[0].get("status-details", "")) if runs else ("unknown", done.stderr.strip())
 
 
-def keep_log(folder: Path, run_id: str, env: dict[str, str]) -> None:
-    """What the ServerApp and the clients said, as logs/app.log; Flower keeps it only as long as the SuperLink lives."""
-    command = ["flwr", "log", run_id, LINK, "--show"]
-    done = subprocess.run(command, env=env, capture_output=True, check=False)
-    (folder / "logs" / "app.log").write_bytes(done.stdout + done.stderr)
+def keep_log(link: Link, run_id: str, path: Path) -> None:
+    """What the ServerApp and simulated clients said; Flower keeps it only as long as the SuperLink lives."""
+    command = ["flwr", "log", run_id, link.name, "--show"]
+    done = subprocess.run(command, env=link.env, capture_output=True, check=False)
+    path.write_bytes(done.stdout + done.stderr)
 
 
 def last_json(text: str) -> dict[str, Any]:

@@ -1,0 +1,68 @@
+"""Which Flower node is which client: every node is asked once, and a client may come back on a new one."""
+
+import time
+from collections.abc import Callable
+
+from flwr.serverapp import Grid
+
+from recipes.schema import Recipe
+from server.ledger import Line
+from strategies.exchange import FIRST_SECONDS, hear, visit
+from strategies.failure import RunFailedError
+from strategies.messages import Answer, Assignment, Refusal
+from strategies.wire import assign, parcel
+
+JOIN_SECONDS = 60.0  # for nodes that are still starting
+LOOK_SECONDS = 0.1
+
+
+class Roster:
+    """`nodes`: client → Flower node, ascending by client."""
+
+    def __init__(self, grid: Grid, recipe: Recipe, run: str) -> None:
+        self.grid, self.recipe = grid, recipe
+        self.hello = Assignment(kind="prepare", run=run, recipe_digest=recipe.digest())
+        self.nodes: dict[int, int] = {}
+        self.clients: dict[int, int] = {}  # node → client, of nodes that have gone too
+        self.refusals: dict[int, str] = {}  # by node
+
+    def meet(self, record: Callable[[Line], None]) -> None:
+        """Until all clients are there, or everyone has refused, or a minute is over; too few clients end the run."""
+        began, n_clients = time.monotonic(), self.recipe.clients
+        while time.monotonic() < began + JOIN_SECONDS and len(self.nodes) < n_clients:
+            self.ask_newcomers(returning=False)
+            if len(self.refusals) + len(self.nodes) >= n_clients or (self.refusals and not self.nodes):
+                break
+            time.sleep(LOOK_SECONDS)
+        reason = "; ".join(sorted(set(self.refusals.values()))) or f"no node joined within {JOIN_SECONDS:.0f} s"
+        failed = {client: reason for client in range(n_clients) if client not in self.nodes}
+        line: Line = {"kind": "prepare", "stage": "", "clients": sorted(self.nodes), "failed": failed}
+        record(line | {"seconds": {"round": time.monotonic() - began}})
+        if len(self.nodes) < self.recipe.min_reports:
+            raise RunFailedError(
+                f"{len(self.nodes)} of {n_clients} clients can take part: {next(iter(failed.values()))}"
+            )
+
+    def rejoin(self, lost: set[int]) -> None:
+        """Ask newcomers; where clients are lost, wait for their nodes to come back, at most a minute."""
+        before = {client: self.nodes[client] for client in lost}
+        end = time.monotonic() + JOIN_SECONDS
+        self.ask_newcomers(returning=True)
+        while any(self.nodes[client] == node for client, node in before.items()) and time.monotonic() < end:
+            time.sleep(LOOK_SECONDS)
+            self.ask_newcomers(returning=True)
+
+    def ask_newcomers(self, *, returning: bool) -> None:
+        """Hello to nodes that were not asked yet; with `returning`, a client's newest node is the one that counts."""
+        new = sorted(set(self.grid.get_node_ids()) - self.refusals.keys() - self.clients.keys())
+        messages = [assign(self.hello, node, parcel({}, {})) for node in new]
+        seconds = self.recipe.deadline_seconds or FIRST_SECONDS
+        for node, reply in zip(new, visit(self.grid, messages, seconds), strict=True):
+            said = hear(reply)
+            if isinstance(said, Answer) and (returning or said.client not in self.nodes):
+                self.nodes[said.client], self.clients[node] = node, said.client
+            elif isinstance(said, Refusal):
+                self.refusals[node] = said.reason
+            else:
+                self.refusals[node] = "answers as a client that another node already is: give each its own partition-id"
+        self.nodes = dict(sorted(self.nodes.items()))
