@@ -7,9 +7,7 @@ fsync and the checkpoint, none of which the bare app has. Bare and ours take tur
 
 import argparse
 import json
-import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,8 +23,9 @@ from bench.machine import facts, load, wide_console
 from bench.memory import Peak
 from recipes.load import load as load_recipe
 from recipes.schema import Recipe
+from server.flower import environment, status, submit, superlink
+from server.folder import APP
 from server.ledger import lines
-from server.simulate import LINK, environment, last_json, status, submit, superlink
 from strategies.failure import RunFailedError
 
 BARE = Path(__file__).parent / "bare"
@@ -136,7 +135,7 @@ def run_ours(recipe: Recipe) -> Measured:
             found = lines(folder)
             return bool(found) and found[-1]["kind"] == "end"
 
-        run = watched(folder, env, lambda: submit(folder, recipe, env), finished)
+        run = watched(folder, env, {"recipe": recipe.as_json()}, recipe.clients, APP, finished)
         last = lines(folder)[-1]
         if last["state"] != "completed":
             raise RunFailedError(f"our side failed: {last['reason']}")
@@ -148,23 +147,9 @@ def run_bare(recipe: Recipe) -> Measured:
     with tempfile.TemporaryDirectory(prefix="qflock-bench-") as home:
         folder, env = started(Path(home), recipe)
         times = folder / "times.json"
-        run = watched(folder, env, lambda: submit_bare(folder, recipe, env, times), times.exists)
+        values = {"rounds": recipe.rounds, "size": recipe.student.size, "times": str(times)}
+        run = watched(folder, env, values, recipe.clients, BARE, times.exists)
         return run | of_rounds(json.loads(times.read_text(encoding="utf-8")))
-
-
-def submit_bare(folder: Path, recipe: Recipe, env: dict[str, str], times: Path) -> str:
-    """As server.simulate.submit, for the bare app."""
-    config = folder / "flower" / "run.toml"
-    values = f"rounds = {recipe.rounds}\nsize = {recipe.student.size}\ntimes = {json.dumps(str(times))}\n"
-    config.write_text(values, encoding="utf-8")
-    cores = min(os.cpu_count() or 1, recipe.clients)
-    federation = f"num-supernodes={recipe.clients} client-resources-num-cpus=1 init-args-num-cpus={cores}"
-    command = ["flwr", "run", str(BARE), LINK, "--run-config", str(config), "--federation-config", federation]
-    done = subprocess.run([*command, "--format", "json"], env=env, capture_output=True, text=True, check=False)
-    said = last_json(done.stdout)
-    if done.returncode or "run-id" not in said:
-        raise RunFailedError(f"Flower refused the bare app: {' '.join((done.stdout + done.stderr).split())[:500]}")
-    return str(said["run-id"])
 
 
 def started(home: Path, recipe: Recipe) -> tuple[Path, dict[str, str]]:
@@ -174,17 +159,19 @@ def started(home: Path, recipe: Recipe) -> tuple[Path, dict[str, str]]:
     return folder, environment(folder, recipe)
 
 
-def watched(folder: Path, env: dict[str, str], submitted: Callable[[], str], finished: Callable[[], bool]) -> Measured:
+def watched(
+    folder: Path, env: dict[str, str], values: dict[str, Any], clients: int, app: Path, finished: Callable[[], bool]
+) -> Measured:
     """Start a SuperLink, submit, wait for the last round; what it took in memory, and the load before it."""
     before = load()
-    with superlink(folder, env) as process, Peak(process.pid) as peak:
-        run_id = submitted()
+    with superlink(folder, env, simulated=True) as link, Peak(link.process.pid) as peak:
+        run_id = submit(link, values, clients, app)
         asked = began = time.monotonic()
         while not finished():
-            if process.poll() is not None:
-                raise RunFailedError(f"the SuperLink ended with code {process.returncode}")
+            if link.process.poll() is not None:
+                raise RunFailedError(f"the SuperLink ended with code {link.process.returncode}")
             if time.monotonic() - asked > ASK_SECONDS:
-                word, details = status(run_id, env)
+                word, details = status(link, run_id)
                 asked = time.monotonic()
                 if word.startswith("finished") and not finished():
                     log = (folder / "logs" / "superlink.log").read_text(encoding="utf-8", errors="replace")

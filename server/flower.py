@@ -51,8 +51,8 @@ class Link:
 
     name: str  # in the Flower configuration that `env` leads to
     env: dict[str, str]
-    process: subprocess.Popen[bytes] | None = None  # None: somebody else's
-    port: int = 0
+    process: subprocess.Popen[bytes]
+    port: int
 
 
 @contextmanager
@@ -112,15 +112,14 @@ def end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def submit(link: Link, recipe: Recipe, *, simulated: bool) -> str:
-    """Hand the app and the whole recipe to the SuperLink; the Flower run's id."""
-    command = ["flwr", "run", str(APP), link.name, "--format", "json"]
-    if simulated:
-        actors = min(os.cpu_count() or 1, recipe.clients)
-        resources = f"client-resources-num-cpus=1 init-args-num-cpus={actors}"
-        command += ["--federation-config", f"num-supernodes={recipe.clients} {resources}"]
+def submit(link: Link, values: dict[str, Any], clients: int | None, app: Path = APP) -> str:
+    """Hand an app and its run config to the SuperLink, with as many simulated clients if it simulates; the run's id."""
+    command = ["flwr", "run", str(app), link.name, "--format", "json"]
+    if clients is not None:
+        resources = f"client-resources-num-cpus=1 init-args-num-cpus={min(os.cpu_count() or 1, clients)}"
+        command += ["--federation-config", f"num-supernodes={clients} {resources}"]
     with tempfile.NamedTemporaryFile("w", suffix=".toml", encoding="utf-8") as config:
-        config.write(f"recipe = {json.dumps(recipe.as_json())}\n")
+        config.writelines(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
         config.flush()
         command += ["--run-config", config.name]
         done = subprocess.run(command, env=link.env, capture_output=True, text=True, check=False)

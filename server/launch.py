@@ -30,7 +30,7 @@ def launch(recipe: Recipe, make_folder: Callable[[], Path], *, simulated: bool) 
         link = stack.enter_context(superlink(folder, environment(folder, recipe), simulated=simulated))
         nodes = None if simulated else stack.enter_context(supernodes(link, recipe.clients, folder / "logs"))
         with console.status("submitting to Flower"):
-            run_id = submit(link, recipe, simulated=simulated)
+            run_id = submit(link, {"recipe": recipe.as_json()}, recipe.clients if simulated else None)
         last = follow(folder, recipe, console, Watch(link, run_id, nodes, console))
         keep_log(link, run_id, folder / "logs" / "app.log")
     if last["state"] != "completed":
@@ -48,7 +48,7 @@ class Watch:
 
     def __call__(self) -> str | None:
         """Why no more can come, or None."""
-        if self.link.process and self.link.process.poll() is not None:
+        if self.link.process.poll() is not None:
             return f"the SuperLink ended with code {self.link.process.returncode}"
         for news in self.nodes.tend() if self.nodes else []:
             self.console.print(news, highlight=False)

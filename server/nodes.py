@@ -32,14 +32,8 @@ class Nodes:
         """Start what has ended anew; what to tell the user about it."""
         ended = {client: process.returncode for client, process in self.processes.items() if process.poll() is not None}
         for client in ended:
-            end_children(self.processes[client])
             self.start(client)
         return [f"client {client}: its node ended with code {code}, started anew" for client, code in ended.items()]
-
-
-def end_children(process: subprocess.Popen[bytes]) -> None:
-    """A SuperNode's helpers watch their parent and end by themselves; nothing to do but collect it."""
-    process.wait()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from flwr.app import Error
 from recipes.load import load
 from server import checkpoint, prepare
 from server.ledger import Ledger, lines, untimed
+from server.roster import Roster
 from strategies.compose import Federated
 from strategies.exchange import NO_REPLY, deadline, hear, one_line, visit
 from strategies.failure import RunFailedError
@@ -79,6 +80,16 @@ def reference(arm, arrays):
     return float((arrays["theta"] ** 2).mean()) + 1.0, 0.5
 
 
+class FixedRoster:
+    """Nobody leaves, nobody joins."""
+
+    def __init__(self, nodes, clients):
+        self.nodes, self.clients = nodes, clients
+
+    def rejoin(self, lost):
+        pass
+
+
 class Rounds:
     """One federation over a FakeGrid, with what it wrote."""
 
@@ -90,7 +101,7 @@ class Rounds:
         self.federated = Federated(
             recipe,
             run="run",
-            nodes=dict(sorted(nodes.items())),
+            roster=FixedRoster(dict(sorted(nodes.items())), self.grid.clients),
             state=self.state,
             reference=reference,
             record=self.lines.append,
@@ -237,7 +248,7 @@ def test_what_one_arm_spoils_does_not_touch_the_other(go):
 def test_a_node_that_has_left_is_named_too(pushed, grid_of):
     """Flower's grids give no id for a message to a node that is no longer registered."""
     run = Rounds(grid_of, recipe_of("rounds=1", "deadline_seconds=0.2"), ScriptedClients())
-    push, gone = run.grid.push_messages, run.federated.nodes[1]
+    push, gone = run.grid.push_messages, run.federated.roster.nodes[1]
     run.grid.push_messages = lambda messages: (
         pushed if [m.metadata.dst_node_id for m in messages] == [gone] else push(messages)
     )
@@ -409,14 +420,16 @@ HELLO = ["clients=3", "rounds=1", "features.buckets=64", "data.rows=40"]
 
 @pytest.fixture
 def meet(grid_of, monkeypatch):
-    """prepare.meet with clients that are numbered as told, and half a second to join."""
-    monkeypatch.setattr("server.prepare.JOIN_SECONDS", 0.5)
+    """A roster with clients that are numbered as told, and half a second to join."""
+    monkeypatch.setattr("server.roster.JOIN_SECONDS", 0.5)
 
     def met(recipe, answer, numbers, shuffle=0):
         written = []
         grid = grid_of(answer, len(numbers), shuffle, numbers=numbers)
         try:
-            return prepare.meet(grid, recipe, "run", written.append), written[0], grid
+            roster = Roster(grid, recipe, "run")
+            roster.meet(written.append)
+            return roster.nodes, written[0], grid
         except RunFailedError as error:
             return str(error), written[0], grid
 
@@ -437,7 +450,9 @@ def test_a_node_that_joins_late_is_met_too(grid_of):
     asked = iter(range(100))
     here = grid.get_node_ids
     grid.get_node_ids = lambda: (grid.clients.update([late]) if next(asked) == 2 else None, here())[1]
-    assert list(prepare.meet(grid, recipe_of(), "run", lambda line: None)) == [0, 1, 2, 3]
+    roster = Roster(grid, recipe_of(), "run")
+    roster.meet(lambda line: None)
+    assert list(roster.nodes) == [0, 1, 2, 3]
     assert len(grid.sent) == 4
 
 
@@ -450,12 +465,12 @@ def test_two_nodes_with_one_id_are_told_apart_by_a_reason(meet):
 def test_a_client_that_nobody_is_does_not_stop_the_others(meet):
     nodes, line, _ = meet(recipe_of(), ScriptedClients(), (0, 2, 3))
     assert list(nodes) == [0, 2, 3]
-    assert line["failed"] == {1: "no node joined as this client within 0 s"}
+    assert line["failed"] == {1: "no node joined within 0 s"}
 
 
 def test_too_few_clients_end_the_run(meet):
     said, line, _ = meet(recipe_of(), ScriptedClients(), (2,))
-    assert said == "1 of 4 clients can take part: no node joined as this client within 0 s"
+    assert said == "1 of 4 clients can take part: no node joined within 0 s"
     assert sorted(line["failed"]) == [0, 1, 3]
 
 

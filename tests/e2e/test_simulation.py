@@ -15,9 +15,9 @@ import pytest
 
 from recipes.load import load
 from server.checkpoint import newest
+from server.flower import LINK, Link, status, submit, superlink
+from server.flower import environment as flower_environment
 from server.ledger import lines, untimed
-from server.simulate import LINK, status, submit, superlink
-from server.simulate import environment as flower_environment
 
 pytestmark = pytest.mark.slow
 
@@ -132,13 +132,13 @@ def test_flwr_run_by_hand_writes_that_ledger_too(smoke_run, tmp_path, monkeypatc
     for name in ("QFLOCK_RUN", "QFLOCK_MEMORY"):
         env.pop(name)
     env |= {"QFLOCK_CACHE": str(tmp_path / "cache")}
-    with superlink(scratch, env):
+    with superlink(scratch, env, simulated=True) as link:
         words = ["flwr", "run", str(APP), LINK, "--run-config", 'recipe="smoke"', "--format", "json"]
         done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         run_id = str(json.loads(done.stdout[done.stdout.find("{") :])["run-id"])
-        until(lambda: status(run_id, env)[0].startswith("finished"))
-        assert status(run_id, env)[0] == "finished:completed"
+        until(lambda: status(link, run_id)[0].startswith("finished"))
+        assert status(link, run_id)[0] == "finished:completed"
     assert unhurried(only_run(tmp_path / "runs")) == unhurried(smoke_run[0])
     assert gone(tmp_path) == []
 
@@ -207,5 +207,5 @@ def test_flower_refuses_a_broken_app_in_one_line(tmp_path):
     (folder / "flower").mkdir(parents=True)
     env = flower_environment(folder, recipe)
     with pytest.raises(RunFailedError, match=r"^Flower refused the run: ") as refused:
-        submit(folder, recipe, env)  # no SuperLink of that name
+        submit(Link(LINK, env, process=None, port=0), {"recipe": recipe.as_json()}, 2)  # no SuperLink of that name
     assert "\n" not in str(refused.value)
