@@ -4,7 +4,10 @@ VENV ?= .venv
 RECIPE ?= reviews
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
-TORCH_INDEX ?=
+# torch for CPUs where PyTorch's own index can be reached (the package index has it with gigabytes of CUDA):
+CPU_INDEX = https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?= $(shell [ $$(uname) = Linux ] && curl -fsI -m 5 $(CPU_INDEX)/torch/ >/dev/null 2>&1 && echo $(CPU_INDEX))
+TORCH = $(shell grep '^torch==' deploy/constraints.txt)
 export OMP_NUM_THREADS ?= 1
 export FLWR_TELEMETRY_ENABLED ?= 0
 
@@ -17,9 +20,9 @@ help:  ## this list
 setup: $(READY)  ## make .venv and install qflock into it
 
 $(READY): pyproject.toml deploy/constraints.txt
-	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "qflock needs Python 3.11 or newer; set PYTHON=…"'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else f"qflock needs Python 3.11 to 3.13, this is {v[0]}.{v[1]}: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(shell grep '^torch==' deploy/constraints.txt)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[dev]'
 	touch $@
 

@@ -16,11 +16,11 @@ SCHEMA = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """After a round: the teacher's held-out scores, and each arm's budget and loss."""
+    """After a round: the teacher's held-out scores, the budget that all arms share, and each arm's loss."""
 
     teacher_loss: float
     teacher_accuracy: float
-    maxiter: dict[str, int]
+    maxiter: int
     student_loss: dict[str, float]
 
 

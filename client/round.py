@@ -24,20 +24,20 @@ def prepare(who: Participant, assignment: Assignment) -> Answer:
 
 
 def train(who: Participant, assignment: Assignment) -> list[Report]:
-    """Regulate, then fit every assigned arm on the training rows; losses are measured on the validation rows."""
+    """Regulate, then fit every assigned arm on the training rows in one budget; losses are on the validation rows."""
     began = time.monotonic()
     train_rows, held_out = who.share.train, who.share.validation
     before = recall(assignment.run, who.number, assignment.memory_round) if assignment.memory_round else None
     lost = assignment.memory_round > 0 and before is None
     memory = before or met_teacher(who)
     x, x_held_out = (who.features(rows, assignment.shared) for rows in (train_rows, held_out))
-    maxiter, student_loss = dict(memory.maxiter), dict(memory.student_loss)
+    maxiter, student_loss = memory.maxiter, dict(memory.student_loss)
+    if "student" in assignment.arms and "student" in student_loss:  # its twin gets the same budget
+        maxiter = regulate(who.recipe.regulate, maxiter, student_loss["student"], memory.teacher_loss)
     reports = []
     for name, arrays in assignment.arms.items():
-        if name in student_loss:
-            maxiter[name] = regulate(who.recipe.regulate, maxiter[name], student_loss[name], memory.teacher_loss)
         arm = who.arms[name]
-        fit = arm.fit(arrays, x, train_rows.labels, who.recipe.optimiser, maxiter[name])
+        fit = arm.fit(arrays, x, train_rows.labels, who.recipe.optimiser, maxiter)
         probs_BK = arm.predict(fit.arrays, x_held_out)
         student_loss[name] = cross_entropy(probs_BK, held_out.labels)
         now = time.monotonic()
@@ -51,7 +51,7 @@ def train(who: Participant, assignment: Assignment) -> list[Report]:
                 student_accuracy=float(np.mean(probs_BK.argmax(1) == held_out.labels)),
                 teacher_loss=memory.teacher_loss,
                 teacher_accuracy=memory.teacher_accuracy,
-                maxiter=maxiter[name],
+                maxiter=maxiter,
                 evaluations=fit.evaluations,
                 shots=fit.shots,
                 seconds=now - began,
@@ -60,7 +60,7 @@ def train(who: Participant, assignment: Assignment) -> list[Report]:
         )
         log.info(
             "round %d  client %03d  %-7s  maxiter %d→%d  student %.3f  teacher %.3f  %.1f s",
-            *(assignment.round, who.number, name, memory.maxiter[name], maxiter[name]),
+            *(assignment.round, who.number, name, memory.maxiter, maxiter),
             *(student_loss[name], memory.teacher_loss, now - began),
         )
         began = now
@@ -75,10 +75,10 @@ def train(who: Participant, assignment: Assignment) -> list[Report]:
 
 
 def met_teacher(who: Participant) -> Memory:
-    """The memory to start from: the teacher tuned on this client's rows, every arm at the recipe's maxiter."""
+    """The memory to start from: the teacher tuned on this client's rows, with the recipe's maxiter."""
     rows, held_out = who.share.train, who.share.validation
     tuning = who.new_teacher().tune(rows.texts, rows.labels, held_out.texts, held_out.labels)
-    maxiter = dict.fromkeys(who.arms, who.recipe.optimiser.maxiter)
+    maxiter = who.recipe.optimiser.maxiter
     return Memory(teacher_loss=tuning.loss, teacher_accuracy=tuning.accuracy, maxiter=maxiter, student_loss={})
 
 

@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
@@ -32,14 +31,38 @@ class About(NamedTuple):
 
 def load(source: str, overrides: Iterable[str] = (), where: str = "--set") -> Recipe:
     """The recipe a user names, with `key=value` overrides applied last and just as strictly."""
-    file, mapping = read(source)
-    recipe = build(mapping, f"{file}: ")
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals or not key:
-            raise RecipeError(f"{where} {override}: write it as key=value, for example {where} student.reps=2")
-        recipe = changed(recipe, key.strip(), parse(value, f"{where} {override}"), f"{where} {override}: ")
-    return recipe
+    file, values = read(source)
+    changes = {f"{where} {override}: ": changed(override, where) for override in overrides}
+    whole = values
+    for change in changes.values():
+        whole = merged(whole, change)
+    try:
+        return build(whole)
+    except RecipeError as error:
+        raise RecipeError(f"{culprit(str(error), f'{file}: ', values, changes)}{error}") from None
+
+
+def changed(override: str, where: str) -> dict[str, Any]:
+    """The values that one `key=value` sets."""
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(f"{where} {override}: write it as key=value, for example {where} student.reps=2")
+    nested: Any = parse(value, f"{where} {override}")
+    for part in reversed(key.strip().split(".")):
+        nested = {part: nested}
+    values: dict[str, Any] = anchored(checked(nested, f"{where} {override}: "), Path.cwd())
+    return values
+
+
+def culprit(error: str, file: str, values: dict[str, Any], changes: dict[str, dict[str, Any]]) -> str:
+    """What to name in an error: the file or the one change that alone makes it, else the last change."""
+    for name, alone in {file: values, **{name: merged(values, change) for name, change in changes.items()}}.items():
+        try:
+            build(alone)
+        except RecipeError as found:
+            if str(found) == error:
+                return name
+    return list(changes)[-1]
 
 
 def from_run_config(config: Mapping[str, Any]) -> Recipe:
@@ -50,7 +73,10 @@ def from_run_config(config: Mapping[str, Any]) -> Recipe:
 @lru_cache(maxsize=1)  # a client reads it with every message
 def named(source: str, rounds: int, override: str) -> Recipe:
     """The recipe of a run config."""
-    overrides = shlex.split(override) + ([f"rounds={rounds}"] if rounds else [])
+    try:
+        overrides = shlex.split(override) + ([f"rounds={rounds}"] if rounds else [])
+    except ValueError as error:
+        raise RecipeError(f"override {override}: {error}; write it as 'key=value key=value'") from None
     return load(source, overrides, where="override")
 
 
@@ -86,6 +112,7 @@ def read(source: str, extended_by: tuple[str, ...] = ()) -> tuple[str, dict[str,
     base = mapping.pop("extends", None)
     if base is not None and not isinstance(base, str):
         raise RecipeError(f"{path.name}: extends is {shown(base)}; it must be a recipe's name or path")
+    mapping = anchored(mapping, path.parent)
     values = {"name": re.sub(r"[^\w.-]+", "-", path.stem, flags=re.ASCII)} | checked(mapping, f"{path.name}: ")
     if base is not None:
         values = merged(read(base, (*extended_by, str(path)))[1], values)
@@ -107,26 +134,34 @@ def located(source: str, extended_by: tuple[str, ...]) -> Path:
     )
 
 
-def build(mapping: Mapping[str, Any], where: str) -> Recipe:
-    """A `Recipe` out of checked values; `where` opens every error line."""
-    recipe = made(Recipe, mapping, where, "")
+def build(values: Mapping[str, Any]) -> Recipe:
+    """A `Recipe` out of checked values."""
+    recipe = made(Recipe, values, "")
     assert isinstance(recipe, Recipe)
     return recipe
 
 
-def made(section: type[Section], mapping: Mapping[str, Any], where: str, prefix: str) -> Section:
+def anchored(values: Any, folder: Path) -> Any:
+    """Values whose data.path, when it is a relative path, is one no longer: relative to where it was written."""
+    data = values.get("data") if isinstance(values, dict) else None
+    if isinstance(data, dict) and isinstance(path := data.get("path"), str) and path[:1] not in ("", "~", "/"):
+        return values if path.startswith("hf:") else {**values, "data": {**data, "path": str(folder / path)}}
+    return values
+
+
+def made(section: type[Section], mapping: Mapping[str, Any], prefix: str) -> Section:
     """One section, and the sections in it."""
     values: dict[str, Any] = {}
     for key, value in mapping.items():
         hint = hints(section)[key]
         if is_section(hint):
-            values[key] = made(hint, value, where, f"{prefix}{key}.")
+            values[key] = made(hint, value, f"{prefix}{key}.")
         else:
             values[key] = float(value) if fractional(value, hint) else value
     try:
         return section(**values)
     except RecipeError as error:
-        raise RecipeError(f"{where}{prefix}{error}") from None
+        raise RecipeError(f"{prefix}{error}") from None
 
 
 def checked(mapping: Any, where: str, section: type[Section] = Recipe, prefix: str = "") -> dict[str, Any]:
@@ -144,14 +179,6 @@ def checked(mapping: Any, where: str, section: type[Section] = Recipe, prefix: s
         if is_section(hints(section)[key]):
             checked(value, where, hints(section)[key], f"{prefix}{key}.")
     return mapping
-
-
-def changed(recipe: Recipe, key: str, value: Any, where: str) -> Recipe:
-    """The recipe with one dotted key set."""
-    nested: Any = value
-    for part in reversed(key.split(".")):
-        nested = {part: nested}
-    return build(merged(asdict(recipe), checked(nested, where)), where)
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -167,7 +167,7 @@ class Recipe(Section):
     clients: Annotated[int, Between(2, 1000)] = 5
     threads: Annotated[int, Between(1, 256)] = 1  # per process; another count gives other bits
     min_reports: Annotated[int, Between(1, 1000)] = 2  # fewer usable reports end the run
-    deadline_seconds: Annotated[float, Between(0, above=True)] | None = None  # None: ten times the slowest client
+    deadline_seconds: Annotated[float, Between(0, above=True)] | None = None  # of a visit; None: PATIENCE
     on_loss: Literal["continue", "repeat"] = "continue"  # a node that dies in a round: go on without it, or ask again
     data: DataConfig = field(default_factory=DataConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from recipes.schema import InputError
@@ -57,13 +58,16 @@ def newest(folder: Path, recipe_digest: str) -> State | None:
     found = by_round(folder)
     if not found:
         return None
-    facts = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
+    try:
+        facts = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
+        arrays = load_file(found[-1] / "arrays.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(f"{found[-1]} cannot be read ({error}); delete it to go on from the one before") from None
     if facts["schema"] != SCHEMA or facts["recipe_digest"] != recipe_digest:
         raise InputError(
             f"{found[-1]} belongs to recipe {facts['recipe_digest']} (schema {facts['schema']}), "
             f"this run is {recipe_digest} (schema {SCHEMA}): start a new run"
         )
-    arrays = load_file(found[-1] / "arrays.safetensors")
     arms = {
         name: ArmState(
             arrays=under(arrays, f"arm/{name}/"),

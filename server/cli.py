@@ -38,7 +38,8 @@ command = typer.Typer(
 
 def main() -> None:
     """Entry point: what is wrong with the input is one line and exit code 2."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what we started is ended
+    for number in (signal.SIGTERM, signal.SIGHUP):  # so that what we started is ended
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     from strategies.failure import RunFailedError
 
     try:
@@ -68,9 +69,12 @@ def plan(
     """Resolve, validate and price a recipe; spends nothing."""
     from rich.console import Console
 
+    from quantum.threads import limit_threads
     from server.plan import priced
 
-    Console().print(priced(resolved(recipe, set_, clients, seed)))
+    chosen = resolved(recipe, set_, clients, seed)
+    limit_threads(chosen.threads)
+    Console().print(priced(chosen))
 
 
 @command.command()
@@ -80,9 +84,12 @@ def data(
     """Show who holds what, with the baselines of every client."""
     from rich.console import Console
 
+    from quantum.threads import limit_threads
     from server.shares import shares
 
-    Console().print(shares(resolved(recipe, set_, clients, seed)))
+    chosen = resolved(recipe, set_, clients, seed)
+    limit_threads(chosen.threads)
+    Console().print(shares(chosen))
 
 
 @command.command()
@@ -107,9 +114,8 @@ def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")], on: OnOption = Place.sim
 ) -> None:
     """Go on with a run that did not end, from its last checkpoint."""
-    from server.checkpoint import newest
     from server.launch import launch
-    from server.ledger import Ledger, lines
+    from server.ledger import lines
 
     if not (run / "recipe.yaml").is_file():
         raise RecipeError(f"{run} is not a run folder: it has no recipe.yaml")
@@ -117,8 +123,6 @@ def resume(
     if ended and ended[-1]["state"] == "completed":
         raise RecipeError(f"{run} is complete; run its recipe again with: qflock run {run / 'recipe.yaml'}")
     recipe = load(str(run / "recipe.yaml"))
-    state = newest(run, recipe.digest())
-    Ledger(run).rewind(state.round if state else 0)
     launch(recipe, run.resolve, simulated=on is Place.sim)
 
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from recipes.schema import Recipe
 from server.folder import APP
 from strategies.failure import RunFailedError
 
-START_SECONDS = 60.0
+START_SECONDS, ANSWER_SECONDS = 60.0, 120.0
 LINK = "qflock"  # the SuperLink's name in the Flower configuration of the run
 
 
@@ -71,7 +71,8 @@ def superlink(folder: Path, env: dict[str, str], *, simulated: bool) -> Iterator
         wait_for(port, process, folder)
         yield Link(LINK, env, process, port)
     finally:
-        end(process)
+        end(folder)
+        process.wait()
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -96,20 +97,24 @@ def wait_for(port: int, process: subprocess.Popen[bytes], folder: Path) -> None:
     raise RunFailedError(f"the SuperLink does not listen after {START_SECONDS:.0f} s; see {folder / 'logs'}")
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and its descendants: asked first, then killed."""
-    try:
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return
+def end(folder: Path) -> None:
+    """End all that a run started, asked first, then killed; also what outlived the process that started it."""
     for number in (signal.SIGTERM, signal.SIGKILL):
+        family = started_for(folder)
         for member in family:
-            try:
+            with suppress(psutil.NoSuchProcess):
                 member.send_signal(number)
-            except psutil.NoSuchProcess:
-                continue
-        _, family = psutil.wait_procs(family, timeout=8)
-    process.wait()
+        psutil.wait_procs(family, timeout=8)
+
+
+def started_for(folder: Path) -> list[psutil.Process]:
+    """The processes that carry the run's folder in their environment, but for this one."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and process.environ().get("QFLOCK_RUN") == str(folder):
+                found.append(process)
+    return found
 
 
 def submit(link: Link, values: dict[str, Any], clients: int | None, app: Path = APP) -> str:
@@ -122,8 +127,8 @@ def submit(link: Link, values: dict[str, Any], clients: int | None, app: Path = 
         config.writelines(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
         config.flush()
         command += ["--run-config", config.name]
-        done = subprocess.run(command, env=link.env, capture_output=True, text=True, check=False)
-    said = last_json(done.stdout)
+        done = told(command, link)
+    said = answered(done.stdout)
     if done.returncode or "run-id" not in said:
         raise RunFailedError(f"Flower refused the run: {' '.join((done.stdout + done.stderr).split())[:500]}")
     return str(said["run-id"])
@@ -132,19 +137,34 @@ def submit(link: Link, values: dict[str, Any], clients: int | None, app: Path = 
 def status(link: Link, run_id: str) -> tuple[str, str]:
     """Flower's own word on a run: (status, details)."""
     command = ["flwr", "list", link.name, "--run-id", run_id, "--format", "json"]
-    done = subprocess.run(command, env=link.env, capture_output=True, text=True, check=False)
-    runs = last_json(done.stdout).get("runs", [])
+    done = told(command, link)
+    runs = answered(done.stdout).get("runs", [])
     return (runs[0]["status"], runs[0].get("status-details", "")) if runs else ("unknown", done.stderr.strip())
 
 
 def keep_log(link: Link, run_id: str, path: Path) -> None:
     """What the ServerApp and simulated clients said; Flower keeps it only as long as the SuperLink lives."""
     command = ["flwr", "log", run_id, link.name, "--show"]
-    done = subprocess.run(command, env=link.env, capture_output=True, check=False)
-    path.write_bytes(done.stdout + done.stderr)
+    done = told(command, link)
+    path.write_text(done.stdout + done.stderr, encoding="utf-8")
 
 
-def last_json(text: str) -> dict[str, Any]:
-    """The JSON object at the end of a command's output."""
-    start = text.find("{")
-    return json.loads(text[start:]) if start >= 0 else {}
+def told(command: list[str], link: Link) -> subprocess.CompletedProcess[str]:
+    """Flower's command line, and what it said."""
+    try:
+        return subprocess.run(
+            command, env=link.env, capture_output=True, text=True, check=False, timeout=ANSWER_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise RunFailedError(
+            f"`{' '.join(command[:2])}` had no answer from the SuperLink in {ANSWER_SECONDS:.0f} s"
+        ) from None
+
+
+def answered(text: str) -> dict[str, Any]:
+    """The JSON object that a command printed, after whatever else it printed; empty when there is none."""
+    try:
+        found = json.loads(text[text.index("{") :])
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

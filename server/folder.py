@@ -1,17 +1,19 @@
 """A run's folder: the recipe as run, the environment, the ledger, checkpoints and logs."""
 
+import json
 import os
 import platform
+import shutil
 import subprocess
-import sys
 import time
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from recipes.schema import Recipe
+from recipes.schema import InputError, Recipe
 
 APP = Path(__file__).resolve().parent.parent
 PACKAGES = ("flwr", "ray", "numpy", "scipy", "scikit-learn", "qiskit", "torch", "transformers", "peft")
@@ -19,14 +21,19 @@ PACKAGES = ("flwr", "ray", "numpy", "scipy", "scikit-learn", "qiskit", "torch", 
 
 def new_folder(recipe: Recipe, runs: Path) -> Path:
     """runs/<time>-<recipe>/, with the recipe as run and the environment in it."""
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    for attempt in range(100):
-        folder = (runs / f"{stamp}-{recipe.name}{f'-{attempt}' if attempt else ''}").resolve()
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{recipe.name}"
+    taken = 0
+    while True:
+        folder = runs.absolute() / (f"{name}-{taken}" if taken else name)
         try:
             folder.mkdir(parents=True)
+            break
         except FileExistsError:
-            continue
-        break
+            taken += 1
+            if not runs.is_dir():
+                raise InputError(f"{runs} is a file; a run needs a folder: give another --runs-dir") from None
+        except OSError as error:
+            raise InputError(f"{folder} cannot be made ({error.strerror}); give another --runs-dir") from None
     (folder / "logs").mkdir()
     (folder / "recipe.yaml").write_text(as_yaml(recipe), encoding="utf-8")
     (folder / "environment.json").write_text(environment(recipe), encoding="utf-8")
@@ -41,16 +48,12 @@ def current_folder(recipe: Recipe) -> Path:
 
 def as_yaml(recipe: Recipe) -> str:
     """The resolved recipe; running this file again gives the same ledger."""
-    import json
-
     values = json.loads(recipe.as_json())
     return f"# as run, digest {recipe.digest()}\n\n{yaml.safe_dump(values, sort_keys=False)}"
 
 
 def environment(recipe: Recipe) -> str:
     """What the numbers of a run may depend on, as JSON."""
-    import json
-
     facts: dict[str, Any] = {
         "qflock": commit(),
         "python": platform.python_version(),
@@ -65,15 +68,13 @@ def environment(recipe: Recipe) -> str:
 
 
 def commit() -> str:
-    """The version, and the commit when the app runs from a checkout."""
-    git = subprocess.run(
-        ["git", "-C", str(APP), "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    own = version("qflock") if "qflock" in sys.modules else "0.1.0"
-    return f"{own} {git.stdout.strip()}".strip() if (APP / ".git").exists() else own
+    """The app's version, and the commit when it runs from a checkout."""
+    own: str = tomllib.loads((APP / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    if not (APP / ".git").exists() or not shutil.which("git"):
+        return own
+    words = ["git", "-C", str(APP), "describe", "--always", "--dirty", "--abbrev=12"]
+    said = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+    return f"{own} {said}".strip()
 
 
 def processor() -> str:

@@ -1,18 +1,20 @@
 """From a recipe to a finished run on this machine: check the data, start Flower, submit, follow, close."""
 
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from rich.console import Console
 
-from data.corpus import load
-from data.split import deal
-from recipes.schema import Recipe
+from recipes.schema import InputError, Recipe
+from server.checkpoint import newest
 from server.flower import Link, environment, keep_log, status, submit, superlink
+from server.ledger import Ledger
 from server.live import follow
 from server.nodes import Nodes, supernodes
+from server.ready import ready
 from server.summary import summary
 from strategies.failure import RunFailedError
 
@@ -23,20 +25,44 @@ def launch(recipe: Recipe, make_folder: Callable[[], Path], *, simulated: bool) 
     """Run, and print where everything is; raises RunFailedError with the command that resumes."""
     console = Console()
     with console.status("reading the corpus"):
-        deal(load(recipe.data, recipe.seed), recipe.data, recipe.clients, recipe.seed)  # fail before anything starts
+        ready(recipe, fetch=True)  # fail before anything starts
     folder = make_folder()
-    console.print(f"{recipe.name} → {folder}", highlight=False, soft_wrap=True)
-    with ExitStack() as stack:
-        link = stack.enter_context(superlink(folder, environment(folder, recipe), simulated=simulated))
-        nodes = None if simulated else stack.enter_context(supernodes(link, recipe.clients, folder / "logs"))
-        with console.status("submitting to Flower"):
-            run_id = submit(link, {"recipe": recipe.as_json()}, recipe.clients if simulated else None)
-        last = follow(folder, recipe, console, Watch(link, run_id, nodes, console))
-        keep_log(link, run_id, folder / "logs" / "app.log")
-    if last["state"] != "completed":
-        raise RunFailedError(f"{last['reason']}. Logs: {folder / 'logs'}. Go on with: qflock resume {folder}")
+    with alone_in(folder), resumable(folder):
+        state = newest(folder, recipe.digest())
+        Ledger(folder).rewind(state.round if state else 0)
+        console.print(f"{recipe.name} → {folder}", highlight=False, soft_wrap=True)
+        with superlink(folder, environment(folder, recipe), simulated=simulated) as link:
+            nodes = None if simulated else supernodes(link, recipe.clients, folder / "logs")
+            with console.status("submitting to Flower"):
+                run_id = submit(link, {"recipe": recipe.as_json()}, recipe.clients if simulated else None)
+            last = follow(folder, recipe, console, Watch(link, run_id, nodes, console))
+            keep_log(link, run_id, folder / "logs" / "app.log")
+        if last["state"] != "completed":
+            raise RunFailedError(f"{last['reason']}. Logs: {folder / 'logs'}")
     console.print(summary(folder))
     console.print(f"curves: {folder / 'curves.png'}", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Nobody else runs in this folder meanwhile."""
+    try:
+        with FileLock(folder / "run.lock", blocking=False):
+            yield
+    except Timeout:
+        raise InputError(f"{folder} is in use: that run is still going; wait for it, or end it") from None
+
+
+@contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Says how to go on, however a run ends before its time."""
+    try:
+        yield
+    except RunFailedError as error:
+        raise RunFailedError(f"{error}. Go on with: qflock resume {folder}") from None
+    except (KeyboardInterrupt, SystemExit):
+        Console(stderr=True).print(f"stopped. Go on with: qflock resume {folder}", highlight=False, soft_wrap=True)
+        raise
 
 
 class Watch:

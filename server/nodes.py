@@ -1,12 +1,10 @@
 """SuperNodes on this machine: one process a client, each restarted when it dies, all ended with the run."""
 
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from server.flower import Link, end, free_port
+from server.flower import Link, free_port
 
 
 @dataclass
@@ -36,14 +34,9 @@ class Nodes:
         return [f"client {client}: its node ended with code {code}, started anew" for client, code in ended.items()]
 
 
-@contextmanager
-def supernodes(link: Link, clients: int, logs: Path) -> Iterator[Nodes]:
-    """A SuperNode for every client; gone afterwards."""
+def supernodes(link: Link, clients: int, logs: Path) -> Nodes:
+    """A SuperNode for every client; they end with the SuperLink's run."""
     nodes = Nodes(link, clients, logs)
-    try:
-        for client in range(clients):
-            nodes.start(client)
-        yield nodes
-    finally:
-        for process in nodes.processes.values():
-            end(process)
+    for client in range(clients):
+        nodes.start(client)
+    return nodes

@@ -5,12 +5,11 @@ import time
 import numpy as np
 from rich.table import Table
 
-from data.corpus import load
 from quantum.arms import arms
 from recipes.schema import Recipe
+from server.ready import ready
 from strategies.wire import count_bytes
 
-CLASSES = {"synthetic": 2, "reviews": 2}  # known without fetching a corpus
 START_SECONDS = 15.0  # Ray and the SuperLink, on a laptop
 ROWS = 500  # of a client whose number of rows is not known yet
 
@@ -20,9 +19,9 @@ def priced(recipe: Recipe) -> Table:
     table = Table(title=f"{recipe.name} · digest {recipe.digest()}", title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column()
-    n_classes = CLASSES.get(recipe.data.corpus) or n_local_classes(recipe)
+    n_classes = ready(recipe, fetch=False)
     models = arms(recipe.student, n_classes)
-    rows = recipe.data.rows or ROWS
+    rows = max(1, 3 * (recipe.data.rows or ROWS) // 5)  # three fifths of them are trained on
     most = (
         recipe.optimiser.maxiter
         if recipe.regulate.law == "none"
@@ -78,8 +77,3 @@ def stopping(recipe: Recipe) -> str:
     """The stop rule in words."""
     early = f", or |ΔL|/L < {recipe.stop.epsilon:g} for {recipe.stop.patience} rounds" if recipe.stop.epsilon else ""
     return f"{recipe.rounds} rounds{early}"
-
-
-def n_local_classes(recipe: Recipe) -> int:
-    """Classes in the user's own files, which are read; a corpus on a hub is not fetched for a plan."""
-    return 2 if recipe.data.path.startswith("hf:") else len(load(recipe.data, recipe.seed).classes)

@@ -7,13 +7,14 @@ from flwr.serverapp import Grid
 
 from recipes.schema import Recipe
 from server.ledger import Line
-from strategies.exchange import FIRST_SECONDS, hear, visit
+from strategies.exchange import hear, visit
 from strategies.failure import RunFailedError
 from strategies.messages import Answer, Assignment, Refusal
 from strategies.wire import assign, parcel
 
 JOIN_SECONDS = 60.0  # for nodes that are still starting
-LOOK_SECONDS = 0.1
+HELLO_SECONDS = 300.0  # a client reads its corpus, and may have to fetch it
+QUIET_SECONDS, LOOK_SECONDS = 3.0, 0.1
 
 
 class Roster:
@@ -28,11 +29,14 @@ class Roster:
 
     def meet(self, record: Callable[[Line], None]) -> None:
         """Until all clients are there, or everyone has refused, or a minute is over; too few clients end the run."""
-        began, n_clients = time.monotonic(), self.recipe.clients
+        began = news = time.monotonic()
+        n_clients = self.recipe.clients
         while time.monotonic() < began + JOIN_SECONDS and len(self.nodes) < n_clients:
-            self.ask_newcomers(returning=False)
-            if len(self.refusals) + len(self.nodes) >= n_clients or (self.refusals and not self.nodes):
+            news = time.monotonic() if self.ask_newcomers(returning=False) else news
+            if len(self.refusals) + len(self.nodes) >= n_clients:
                 break
+            if self.refusals and not self.nodes and time.monotonic() > news + QUIET_SECONDS:
+                break  # all have refused, and nobody else comes
             time.sleep(LOOK_SECONDS)
         reason = "; ".join(sorted(set(self.refusals.values()))) or f"no node joined within {JOIN_SECONDS:.0f} s"
         failed = {client: reason for client in range(n_clients) if client not in self.nodes}
@@ -52,11 +56,11 @@ class Roster:
             time.sleep(LOOK_SECONDS)
             self.ask_newcomers(returning=True)
 
-    def ask_newcomers(self, *, returning: bool) -> None:
+    def ask_newcomers(self, *, returning: bool) -> bool:
         """Hello to nodes that were not asked yet; with `returning`, a client's newest node is the one that counts."""
         new = sorted(set(self.grid.get_node_ids()) - self.refusals.keys() - self.clients.keys())
         messages = [assign(self.hello, node, parcel({}, {})) for node in new]
-        seconds = self.recipe.deadline_seconds or FIRST_SECONDS
+        seconds = self.recipe.deadline_seconds or HELLO_SECONDS
         for node, reply in zip(new, visit(self.grid, messages, seconds), strict=True):
             said = hear(reply)
             if isinstance(said, Answer) and (returning or said.client not in self.nodes):
@@ -66,3 +70,4 @@ class Roster:
             else:
                 self.refusals[node] = "answers as a client that another node already is: give each its own partition-id"
         self.nodes = dict(sorted(self.nodes.items()))
+        return bool(new)

@@ -64,6 +64,8 @@ def answers(said: Said) -> tuple[list[Answer], Failed]:
             failed[client] = other(reply, "an answer")
         elif reply.client != client:
             failed[client] = f"says it is client {reply.client}"
+        elif reply.examples < 1:
+            failed[client] = f"answers for {reply.examples} rows"
         else:
             usable.append(reply)
     forms = [tuple((name, a.shape, a.dtype.str) for name, a in sorted(answer.arrays.items())) for answer in usable]

@@ -23,6 +23,7 @@ from strategies.messages import Arrays, Assignment, Reply, Score
 from strategies.state import State
 from strategies.wire import assign, count_bytes, parcel, without_arrays
 
+DRAWS = 5  # keeps these draws apart from those of other files with the same seed
 REPEATS = 3  # of one visit, for clients that were lost in it
 Record = dict[str, Any]  # one line of the ledger
 Reference = Callable[
@@ -95,7 +96,10 @@ class Federated(Strategy):
 
     def complete(self, grid: Grid, messages: Sequence[Message]) -> list[Message]:
         """A visit; with `on_loss: repeat` a lost client is asked again once it is back, and answers the same bits."""
+        began = time.monotonic()
         replies = visit(grid, messages, self.seconds())
+        if not any(lost(reply) for reply in replies):  # as the server saw it: with the wait for a free process
+            self.state.slowest_seconds = max(self.state.slowest_seconds, time.monotonic() - began)
         for _ in range(REPEATS if self.recipe.on_loss == "repeat" else 0):
             missing = {self.roster.clients[r.metadata.src_node_id]: at for at, r in enumerate(replies) if lost(r)}
             if not missing:
@@ -149,7 +153,6 @@ class Federated(Strategy):
         for report in received:
             seconds[report.client] = seconds.get(report.client, 0.0) + report.seconds
         self.state.round = server_round
-        self.state.slowest_seconds = max(self.state.slowest_seconds, *seconds.values())
         now = time.monotonic()
         line["seconds"] = {
             "at": time.time(),
@@ -189,6 +192,7 @@ class Federated(Strategy):
             }
             line["majority"] = pooled(scores, [score.majority for score in scores])
             line["logistic"] = pooled(scores, [score.logistic for score in scores])
+        line["bytes_down"] = self.bytes_down
         line["clients"] = {score.client: without(vars(score), "client", "seconds") for score in scores}
         clients = {score.client: score.seconds for score in scores}
         line["seconds"] = {"round": time.monotonic() - began if began else 0.0, "clients": clients}
@@ -229,7 +233,7 @@ class Federated(Strategy):
 
     def key(self, number: int) -> tuple[int, ...]:
         """Seeds the draws of a round: the same for all arms, and whether or not the run was resumed in between."""
-        return (self.recipe.seed, number)
+        return (self.recipe.seed, DRAWS, number)
 
 
 def pooled(scores: Sequence[Score], values: Sequence[float]) -> float:

@@ -19,12 +19,12 @@ from strategies.wire import replied
 POLL_SECONDS, SHORTEST_POLL = 0.05, 0.005  # a short visit is looked at often, a long one seldom
 FIRST_SECONDS = 3600.0  # nobody has shown yet how long a visit takes: data and weights may be on their way
 SHORTEST_SECONDS = 60.0
-PATIENCE = 10.0  # times the slowest client so far
+PATIENCE = 10.0  # times the slowest visit so far
 NO_REPLY = 1000  # our own error code, beyond Flower's
 
 
 def deadline(configured: float | None, slowest_seconds: float) -> float:
-    """Seconds to wait for a visit: as the recipe says, or ten times the slowest client so far and at least a minute."""
+    """Seconds to wait for a visit: as the recipe says, or ten times the slowest so far and at least a minute."""
     if configured is not None:
         return configured
     return max(SHORTEST_SECONDS, PATIENCE * slowest_seconds) if slowest_seconds else FIRST_SECONDS
@@ -82,7 +82,8 @@ def hear(reply: Message) -> Reply:
 
 def dead_actor(reply: Message, sent: Message) -> None:
     """Ray keeps a dead actor in its pool, and every later round loses the clients that land on it: end the run now."""
-    if reply.has_error() and "ActorDied" in (reply.error.reason or ""):
+    reason = (reply.error.reason or "") if reply.has_error() else ""
+    if "ray.exceptions." in reason and "RayTaskError" not in reason:
         raise RunFailedError("a simulation process died (killed, or out of memory) and Ray does not replace it")
 
 

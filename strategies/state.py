@@ -23,7 +23,7 @@ class State:
     shared: Arrays = field(default_factory=dict)
     arms: dict[str, ArmState]
     visited: dict[int, int] = field(default_factory=dict)  # client → the round of its newest memory
-    slowest_seconds: float = 0.0  # of any client's visit in a round so far, for the deadline
+    slowest_seconds: float = 0.0  # of any whole visit so far, for the deadline
 
     def training(self) -> list[str]:
         """The arms that have not converged."""

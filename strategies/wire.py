@@ -5,14 +5,15 @@ because they leave out an array that was sent before.
 """
 
 import json
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, fields
+from typing import Any, TypeVar
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 from strategies.messages import Answer, Arrays, Assignment, Refusal, Reply, Report, Score
 
+Said = TypeVar("Said", Answer, Report, Score, Refusal)
 MESSAGE_TYPE = {"prepare": "query", "train": "train", "score": "evaluate"}
 
 
@@ -55,10 +56,20 @@ def replied(message: Message) -> Reply:
     arrays, facts = read(message)
     ((kind, said),) = facts.items()
     if kind == "reports":
-        return [Report(**report, arrays=group(arrays, f"{report['arm']}/")) for report in said]
+        return [typed(Report(**report, arrays=group(arrays, f"{report['arm']}/"))) for report in said]
     if kind == "answer":
-        return Answer(**said, arrays=arrays)
-    return Score(**said) if kind == "score" else Refusal(**said)
+        return typed(Answer(**said, arrays=arrays))
+    return typed(Score(**said)) if kind == "score" else typed(Refusal(**said))
+
+
+def typed(said: Said) -> Said:
+    """The reply itself, once every value in it has the type that its field says."""
+    kinds: dict[Any, Any] = {int: int, float: int | float, str: str}  # all else is a dict
+    for field in fields(said):
+        value = getattr(said, field.name)
+        if isinstance(value, bool) or not isinstance(value, kinds.get(field.type, dict)):
+            raise ValueError(f"{field.name} is {value!r}")
+    return said
 
 
 def count_bytes(record: ArrayRecord | Arrays) -> int:

@@ -21,6 +21,8 @@ from strategies.selection import SELECTORS
 from strategies.state import ArmState, State
 from strategies.wire import assign, assigned, parcel, reply
 
+DIED = "<class 'ray.exceptions.ActorDiedError'>:<'The actor died unexpectedly.'>"  # as Flower words it
+
 NAN = float("nan")
 SMALL = ("features.buckets=64", "data.rows=40", "optimiser.maxiter=18", "regulate.cap=25")
 
@@ -362,7 +364,7 @@ def test_an_arm_that_has_converged_is_no_longer_sent_and_keeps_its_arrays(go):
 def test_a_run_resumed_from_its_checkpoint_is_the_run_that_was_not_interrupted(rule, rules, grid_of, tmp_path):
     recipe = recipe_of(f"select.by={rule}", f"select.rules={rules}", "rounds=5")
     whole = Rounds(grid_of, recipe, ScriptedClients()).start()
-    interrupted = {(client, 4): lambda *_: Error(0, "ActorDiedError") for client in range(4)}
+    interrupted = {(client, 4): lambda *_: Error(0, DIED) for client in range(4)}
 
     def save(state):
         checkpoint.save(tmp_path, state, recipe.digest())
@@ -387,7 +389,7 @@ def test_real_clients_that_are_interrupted_and_resumed_write_the_same_ledger(run
 
     def dies(client, message):
         asked = assigned(message)
-        return Error(0, "ActorDiedError") if (client, asked.kind, asked.round) == (1, "train", 3) else None
+        return Error(0, DIED) if (client, asked.kind, asked.round) == (1, "train", 3) else None
 
     with pytest.raises(RunFailedError):
         run_here("broken", config, 3, act=dies)
@@ -631,3 +633,57 @@ def test_a_ledger_of_a_federation_can_be_read_back(go, tmp_path):
         ledger.append(line)
     assert lines(tmp_path)[1]["failed"] == {"1": "no rows today"}
     assert [line["kind"] for line in lines(tmp_path)] == ["round"] * 3 + ["score"]
+
+
+class Restarts:
+    """A grid whose client 1 dies in the visit of a round and comes back on another node, as a killed SuperNode does."""
+
+    def __init__(self, grid, dies_in):
+        self.grid, self.dies_in, self.clients = grid, dies_in, grid.clients
+
+    def get_node_ids(self):
+        return self.grid.get_node_ids()
+
+    def push_messages(self, messages):
+        for message in messages:
+            asked = assigned(message)
+            node = message.metadata.dst_node_id
+            if (self.clients.get(node), asked.kind, asked.round) == (1, "train", self.dies_in):
+                self.dies_in = None
+                del self.clients[node]
+                self.clients[10**6] = 1
+                return []
+        return self.grid.push_messages(messages)
+
+    def pull_messages(self, ids):
+        return self.grid.pull_messages(ids)
+
+
+@pytest.mark.parametrize("on_loss", ["repeat", "continue"])
+def test_a_client_whose_node_dies_is_asked_again_or_left_out_of_the_round(on_loss, grid_of):
+    recipe = recipe_of("rounds=3", f"on_loss={on_loss}")
+    calm, shaken = (federation_on(grid_of(ScriptedClients(), 4), recipe, dies_in) for dies_in in (None, 2))
+    failures = [line["failed"] for line in shaken if line["kind"] == "round"]
+    if on_loss == "repeat":
+        assert [untimed(line) for line in shaken] == [untimed(line) for line in calm]
+    else:
+        assert failures == [{}, {1: "its node has left the federation"}, {}]
+        assert sorted(shaken[-2]["arms"]["student"]["clients"]) == [0, 1, 2, 3]
+
+
+def federation_on(grid, recipe, dies_in):
+    """The lines that a federation writes with a real roster over a grid that may lose a node."""
+    lines, grid = [], Restarts(grid, dies_in)
+    roster = Roster(grid, recipe, "run")
+    roster.meet(lambda line: None)
+    federated = Federated(
+        recipe,
+        run="run",
+        roster=roster,
+        state=fresh(),
+        reference=reference,
+        record=lines.append,
+        save=lambda state: None,
+    )
+    federated.start(grid)
+    return lines
