@@ -31,14 +31,26 @@ class About(NamedTuple):
 
 
 def load(source: str, overrides: Iterable[str] = (), where: str = "--set") -> Recipe:
-    """The recipe a user names, with `key=value` overrides applied last and just as strictly."""
+    """The recipe a user names, with `key=value` overrides applied last and just as strictly.
+
+    Keys that contradict each other on the way may agree in the end: the first error counts, unless a later override
+    mends it.
+    """
     file, mapping = read(source)
     recipe = build(mapping, f"{file}: ")
+    values, wrong = asdict(recipe), None
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key:
             raise RecipeError(f"{where} {override}: write it as key=value, for example {where} student.reps=2")
-        recipe = changed(recipe, key.strip(), parse(value, f"{where} {override}"), f"{where} {override}: ")
+        at = f"{where} {override}: "
+        values = changed(values, key.strip(), parse(value, f"{where} {override}"), at)
+        try:
+            recipe, wrong = build(values, at), None
+        except RecipeError as error:
+            wrong = wrong or error
+    if wrong:
+        raise wrong
     return recipe
 
 
@@ -146,12 +158,12 @@ def checked(mapping: Any, where: str, section: type[Section] = Recipe, prefix: s
     return mapping
 
 
-def changed(recipe: Recipe, key: str, value: Any, where: str) -> Recipe:
-    """The recipe with one dotted key set."""
+def changed(values: dict[str, Any], key: str, value: Any, where: str) -> dict[str, Any]:
+    """A recipe's values with one dotted key set."""
     nested: Any = value
     for part in reversed(key.split(".")):
         nested = {part: nested}
-    return build(merged(asdict(recipe), checked(nested, where)), where)
+    return merged(values, checked(nested, where))
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

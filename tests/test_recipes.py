@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from recipes.load import about, changed, every_key, from_run_config, load, parse, shipped
+from recipes.load import about, build, changed, every_key, from_run_config, load, parse, shipped
 from recipes.schema import Between, Recipe, RecipeError, Section, hints
 
 APP = Path(__file__).parents[1]
@@ -80,6 +80,10 @@ def attempt(act, *given):
         return None, str(error)
 
 
+def with_key(recipe, key, value, where):
+    return build(changed(asdict(recipe), key, value, where), where)
+
+
 def value_at(recipe, key):
     value = asdict(recipe)
     for part in key.split("."):
@@ -107,7 +111,7 @@ def test_one_line_of_json_is_the_whole_recipe(recipe):
 def test_a_digest_changes_with_any_value_and_with_nothing_else(recipe, key, data):
     new = data.draw(fitting(hint_at(key)))
     try:
-        other = changed(recipe, key, new, "")
+        other = with_key(recipe, key, new, "")
     except RecipeError:
         return  # this value contradicts another key
     assert value_at(other, key) == new
@@ -121,7 +125,7 @@ def test_a_digest_changes_with_any_value_and_with_nothing_else(recipe, key, data
 @given(key=st.sampled_from(KEYS) | st.text(max_size=8), value=ANYTHING)
 def test_whatever_a_key_is_set_to_is_a_recipe_or_one_line(key, value):
     """Also for keys that do not exist, and for values that no YAML author would think of."""
-    recipe, said = attempt(changed, DEFAULTS, key, value, "somewhere: ")
+    recipe, said = attempt(with_key, DEFAULTS, key, value, "somewhere: ")
     if recipe:
         assert load(recipe.as_json()) == recipe
     else:
@@ -185,6 +189,24 @@ def test_overrides_come_last_and_in_order():
     assert recipe == replace(smoke, rounds=8, student=replace(smoke.student, reps=1), data=replace(smoke.data, rows=50))
     config = {"recipe": "smoke", "rounds": 4, "override": "student.reps=2 'name=two-words'"}
     assert from_run_config(config) == replace(smoke, rounds=4, name="two-words", student=replace(smoke.student, reps=2))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("aggregate.by=krum", "clients=5"),
+        ("min_reports=6", "clients=8"),
+        ("data.corpus=text", "data.path=rows.csv"),
+        ("student.kind=noop", "student.twin=false"),
+    ],
+)
+def test_overrides_that_belong_together_come_in_any_order(overrides):
+    assert load("smoke", overrides) == load("smoke", reversed(overrides))
+
+
+def test_of_overrides_that_stay_wrong_the_first_is_named():
+    with pytest.raises(RecipeError, match=r"^--set aggregate.by=krum: aggregate.by is krum; .*2 of 2 clients enter"):
+        load("smoke", ["aggregate.by=krum", "rounds=0", "clients=4"])
 
 
 @pytest.mark.parametrize("low", [0, 2.5])
