@@ -16,7 +16,7 @@ from strategies.messages import Arrays, Report
 
 
 def clipped(config: AggregateConfig, current: Arrays, reports: Sequence[Report]) -> Arrays:
-    """θ ← θ + Σ n_i·min(1, b/‖u_i‖)·u_i / Σ n_i, with u_i = θ_i − θ (Sun et al. 2019, arXiv:1911.07963, §4).
+    """θ ← θ + Σ n_i·min(1, b/‖u_i‖)·u_i / Σ n_i, with u_i = θ_i − θ (Sun et al. 2019, arXiv:1911.07963).
 
     θ moves by at most b a round, whatever is sent. Unless the recipe sets a bound, b is the median of the ‖u_i‖, as the
     quantile ½ of Andrew et al. 2021 (arXiv:1905.03871) but of this round: nothing to guess, it shrinks as training
@@ -44,8 +44,8 @@ def median(config: AggregateConfig, current: Arrays, reports: Sequence[Report]) 
 def trimmed(config: AggregateConfig, current: Arrays, reports: Sequence[Report]) -> Arrays:
     """θ[p] ← mean of the θ_i[p] without the k largest and the k smallest, k = ⌈β·n⌉ (Yin et al. 2018, Definition 2).
 
-    While f ≤ k, no p leaves the range of the honest values. A departure: the paper takes β·n to be whole and Flower
-    rounds it down, which leaves nothing trimmed once one of five clients has failed; we round up, but leave the median.
+    While f ≤ k, no p leaves the range of the honest values. Where β·n is no whole number Flower rounds it down, which
+    trims nothing once one of five clients has failed; we round up, but leave the median.
     """
     n = len(reports)
     k = min(ceil(round(config.share * n, 9)), (n - 1) // 2)  # 0.07 · 100 is 7.000000000000001
@@ -54,10 +54,10 @@ def trimmed(config: AggregateConfig, current: Arrays, reports: Sequence[Report])
 
 
 def krum(config: AggregateConfig, current: Arrays, reports: Sequence[Report]) -> Arrays:
-    """θ ← the θ_i with the smallest s_i = Σ_{i→j} ‖θ_i − θ_j‖² over its n − f − 2 nearest (Blanchard et al. 2017, §4).
+    """θ ← the θ_i with the smallest s_i = Σ_{i→j} ‖θ_i − θ_j‖² over its n − f − 2 nearest (Blanchard et al. 2017).
 
-    arXiv:1703.02757, for n ≥ 2f + 3; ties go to the lower id. With `kept` m > 1 it is Multi-Krum (ibid., §5): the mean
-    of the m with the smallest scores, m ≤ n − f − 2.
+    arXiv:1703.02757, for n ≥ 2f + 3; ties go to the lower id. With `kept` m > 1 it is their Multi-Krum, the plain mean
+    of the m with the smallest scores; here m ≤ n − f − 2, no more than a score looks at.
     """
     n = len(reports)
     if n < config.fewest():
