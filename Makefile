@@ -12,10 +12,10 @@ export OMP_NUM_THREADS ?= 1
 export FLWR_TELEMETRY_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-extras check bench clean
+.PHONY: help setup run test test-extras check bench bench-poisoning clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 17
 
 setup: $(READY)  ## make .venv and install qflock into it
 
@@ -43,6 +43,9 @@ check: setup  ## format, lint and types
 
 bench: setup  ## time the federation beside a bare Flower app
 	$(BIN)/python -m bench.federation
+
+bench-poisoning: setup  ## accuracy of every aggregator among clients that lie, with intervals
+	$(BIN)/python -m bench.poisoning
 
 clean:  ## remove what setup and the tests made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

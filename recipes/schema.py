@@ -7,7 +7,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from math import inf, pi
+from math import ceil, inf, pi
 from string import ascii_letters, digits
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -141,12 +141,24 @@ class SelectConfig(Section):
     percent: Annotated[float, Between(0, 100, above=True)] = 50.0  # share kept, at least one; not for everyone
     reference: Literal["server", "clients"] = "server"  # `alignment`: whose loss the clients are compared with
 
+    def takes(self, clients: int) -> int:
+        """How many of so many clients the rule takes: ⌈percent % of them⌉, so at least one."""
+        return clients if self.by == "everyone" else ceil(clients * self.percent / 100)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AggregateConfig(Section):
-    """How admitted updates become the next global arrays."""
+    """How admitted updates become the next global arrays; all but fedavg expect that some clients lie."""
 
-    by: Literal["fedavg"] = "fedavg"
+    by: Literal["fedavg", "clipped", "median", "trimmed", "krum"] = "fedavg"
+    bound: Annotated[float, Between(0, above=True)] | None = None  # `clipped`: longest update; None: the median length
+    share: Annotated[float, Between(0, 0.5)] = 0.2  # `trimmed`: of the values, left out at either end
+    liars: Annotated[int, Between(0, 498)] = 1  # `krum`: how many clients may lie
+    kept: Annotated[int, Between(1, 998)] = 1  # `krum`: how many updates are averaged
+
+    def fewest(self) -> int:
+        """Updates without which the rule promises nothing."""
+        return max(2 * self.liars + 3, self.liars + 2 + self.kept) if self.by == "krum" else 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +199,13 @@ class Recipe(Section):
             )
         if self.min_reports > self.clients:
             raise RecipeError(f"min_reports is {self.min_reports}; it must be at most clients, which is {self.clients}")
+        fewest, entering = self.aggregate.fewest(), self.select.takes(self.clients)
+        if entering < fewest:
+            raise RecipeError(
+                f"aggregate.by is {self.aggregate.by}; with liars {self.aggregate.liars} and kept "
+                f"{self.aggregate.kept} it needs {fewest} updates, and {entering} of {self.clients} clients enter the "
+                f"average: use more clients or lower these two"
+            )
 
     def as_json(self) -> str:
         """The whole recipe on one line; also valid YAML, and what travels inside a Flower run."""

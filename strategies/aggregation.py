@@ -1,24 +1,23 @@
-"""How admitted updates become the next global arrays. Sums run in float64, in the order of client ids."""
+"""How admitted updates become the next global arrays."""
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
+from recipes.schema import AggregateConfig
+from strategies.mean import weighted_mean
 from strategies.messages import Arrays, Report
+from strategies.robust import clipped, krum, median, trimmed
 
-Aggregator = Callable[[Arrays, Sequence[Report]], Arrays]
+Aggregator = Callable[[AggregateConfig, Arrays, Sequence[Report]], Arrays]  # reports in the order of client ids
 
 
-def fedavg(current: Arrays, reports: Sequence[Report]) -> Arrays:
+def aggregate(config: AggregateConfig, current: Arrays, reports: Sequence[Report]) -> Arrays:
+    """The next arrays; equal reports give equal bits in whichever order they come."""
+    return AGGREGATORS[config.by](config, current, sorted(reports, key=lambda report: report.client))
+
+
+def fedavg(config: AggregateConfig, current: Arrays, reports: Sequence[Report]) -> Arrays:
     """θ ← Σ n_i·θ_i / Σ n_i over the admitted clients (McMahan et al. 2017, arXiv:1602.05629)."""
-    total = sum(report.examples for report in reports)
-    mean: Arrays = {}
-    for name, array in current.items():
-        weighted = np.zeros(array.shape, np.float64)
-        for report in sorted(reports, key=lambda report: report.client):
-            weighted += (report.examples / total) * report.arrays[name].astype(np.float64)
-        mean[name] = weighted.astype(array.dtype)
-    return mean
+    return weighted_mean([report.arrays for report in reports], [report.examples for report in reports], current)
 
 
-AGGREGATORS: dict[str, Aggregator] = {"fedavg": fedavg}
+AGGREGATORS: dict[str, Aggregator] = {rule.__name__: rule for rule in (fedavg, clipped, median, trimmed, krum)}

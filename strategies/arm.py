@@ -5,7 +5,7 @@ from statistics import fmean
 from typing import Any
 
 from recipes.schema import Recipe, SelectConfig
-from strategies.aggregation import AGGREGATORS
+from strategies.aggregation import aggregate
 from strategies.messages import Arrays, Report
 from strategies.selection import Losses, select
 from strategies.state import ArmState
@@ -25,16 +25,21 @@ def invite(config: SelectConfig, arm: ArmState, clients: Sequence[int], key: Key
 
 
 def close(recipe: Recipe, arm: ArmState, reports: Sequence[Report], measure: Measure, key: Key) -> dict[str, Any]:
-    """Average provisionally, measure, admit, average what was admitted, stop? The arm's part of the ledger line."""
-    config, aggregate = recipe.select, AGGREGATORS[recipe.aggregate.by]
+    """Average provisionally, measure, admit, average what was admitted, stop? The arm's part of the ledger line.
+
+    The provisional average is the recipe's aggregate too: alignment compares with its loss, and a plain mean that liars
+    have moved would choose the liars.
+    """
+    config = recipe.select
     losses = {report.client: report.student_loss for report in reports}
     admitted = sorted(losses)
-    arrays = aggregate(arm.arrays, reports)
+    arrays = aggregate(recipe.aggregate, arm.arrays, reports)
     loss, accuracy = measure(arrays)
     if config.rules == "admit":
         admitted = select(config, losses, reference(config, losses, loss), (*key, 1))
     if len(admitted) < len(reports):
-        arrays = aggregate(arm.arrays, [report for report in reports if report.client in admitted])
+        entering = [report for report in reports if report.client in admitted]
+        arrays = aggregate(recipe.aggregate, arm.arrays, entering)
         loss, accuracy = measure(arrays)
     arm.arrays = arrays
     arm.client_losses |= losses

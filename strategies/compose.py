@@ -140,9 +140,11 @@ class Federated(Strategy):
         line: Record = {"kind": "round", "round": server_round, "arms": {}, "failed": failed}
         line |= {"bytes_down": self.bytes_down, "bytes_up": sum(count_bytes(report.arrays) for report in received)}
         for name, reports in usable.items():
-            if len(reports) < min(self.recipe.min_reports, len(self.invited[name])):
+            if lacking := self.too_few(name, len(reports)):
                 self.record(line)
-                raise RunFailedError(self.too_few(server_round, name, len(reports), failed))
+                reasons = "".join(f"; client {client}: {reason}" for client, reason in failed.items())
+                usable_reports = f"{len(reports)} usable reports on {name}"
+                raise RunFailedError(f"round {server_round}: {usable_reports}, {lacking}{reasons}")
         for name, reports in usable.items():
             arm, measure = self.state.arms[name], partial(self.reference, name)
             closed = close(self.recipe, arm, reports, measure, self.key(server_round))
@@ -226,10 +228,15 @@ class Federated(Strategy):
         """Who was asked, and what came back."""
         return [(self.roster.clients[reply.metadata.src_node_id], hear(reply)) for reply in replies]
 
-    def too_few(self, number: int, name: str, usable: int, failed: dict[int, str]) -> str:
-        """Why a round cannot be closed."""
-        reasons = "".join(f"; client {client}: {reason}" for client, reason in failed.items())
-        return f"round {number}: {usable} usable reports on {name}, min_reports is {self.recipe.min_reports}{reasons}"
+    def too_few(self, name: str, usable: int) -> str | None:
+        """Why a round with so many reports on an arm cannot be closed, or None."""
+        select, aggregate = self.recipe.select, self.recipe.aggregate
+        if usable < min(self.recipe.min_reports, len(self.invited[name])):
+            return f"min_reports is {self.recipe.min_reports}"
+        entering = usable if select.rules == "invite" else select.takes(usable)
+        if entering < aggregate.fewest():
+            return f"{entering} may enter the average, and {aggregate.by} needs {aggregate.fewest()}"
+        return None
 
     def key(self, number: int) -> tuple[int, ...]:
         """Seeds the draws of a round: the same for all arms, and whether or not the run was resumed in between."""

@@ -5,7 +5,6 @@ averaged, from the losses of this round. A rule never sees a clock or an arrival
 """
 
 from collections.abc import Callable
-from math import ceil
 
 import numpy as np
 
@@ -34,5 +33,5 @@ SELECTORS: dict[str, Selector] = {rule.__name__: rule for rule in (everyone, uni
 
 
 def select(config: SelectConfig, losses: Losses, reference: float, key: tuple[int, ...]) -> list[int]:
-    """Client ids, ascending: ⌈percent % of the clients⌉, so at least one. `key` seeds this round's draw."""
-    return SELECTORS[config.by](losses, reference, ceil(len(losses) * config.percent / 100), key)
+    """Client ids, ascending. `key` seeds this round's draw."""
+    return SELECTORS[config.by](losses, reference, config.takes(len(losses)), key)

@@ -13,6 +13,7 @@ from recipes.load import load
 from server import checkpoint, prepare
 from server.ledger import Ledger, lines, untimed
 from server.roster import Roster
+from strategies.aggregation import AGGREGATORS
 from strategies.compose import Federated
 from strategies.exchange import NO_REPLY, deadline, hear, one_line, visit
 from strategies.failure import RunFailedError
@@ -138,6 +139,13 @@ def test_the_order_of_arrival_changes_neither_the_ledger_nor_a_bit(rule, rules, 
     assert len({json.dumps([untimed(line) for line in run.lines]) for run in runs}) == 1
     assert len({tuple(run.thetas().items()) for run in runs}) == 1
     assert [line["kind"] for line in runs[0].lines] == ["round"] * 3 + ["score"]
+
+
+@pytest.mark.parametrize("by", AGGREGATORS)
+def test_whatever_aggregates_the_order_of_arrival_is_nothing(by, go):
+    runs = [go(recipe_of("clients=6", f"aggregate.by={by}"), shuffle=shuffle) for shuffle in range(3)]
+    assert len({json.dumps([untimed(line) for line in run.lines]) for run in runs}) == 1
+    assert len({tuple(run.thetas().items()) for run in runs}) == 1
 
 
 def test_a_round_is_the_weighted_mean_of_what_was_reported(go):
@@ -279,6 +287,24 @@ def test_min_reports_is_what_a_round_needs(go):
     assert go(recipe_of("min_reports=2"), script).state.round == 3
     with pytest.raises(RunFailedError, match="2 usable reports on student, min_reports is 3"):
         go(recipe_of("min_reports=3"), script)
+
+
+def test_too_few_for_the_aggregator_end_the_run_too(grid_of):
+    recipe = recipe_of("clients=5", "aggregate.by=krum")
+    run = Rounds(grid_of, recipe, ScriptedClients({(1, 2): told}))
+    with pytest.raises(RunFailedError) as failed:
+        run.start()
+    assert str(failed.value) == (
+        "round 2: 4 usable reports on student, 4 may enter the average, and krum needs 5; client 1: no rows today"
+    )
+    assert [(line["round"], line["failed"]) for line in run.lines] == [(1, {}), (2, {1: "no rows today"})]
+
+
+def test_too_few_admitted_for_the_aggregator_end_the_run_too(grid_of):
+    recipe = recipe_of("clients=10", "aggregate.by=krum", "select.by=uniform", "select.percent=50")
+    run = Rounds(grid_of, recipe, ScriptedClients({(client, 1): told for client in (1, 2)}))
+    with pytest.raises(RunFailedError, match="8 usable reports on student, 4 may enter the average, and krum needs 5"):
+        run.start()
 
 
 def test_a_dead_actor_ends_the_run_at_once(grid_of):

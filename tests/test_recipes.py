@@ -5,7 +5,7 @@ import signal
 import string
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import MISSING, asdict, replace
 from dataclasses import fields as dataclass_fields
 from functools import cache
 from pathlib import Path
@@ -63,7 +63,13 @@ def allowed(section, values):
         return (values["corpus"] == "text") == bool(values["path"])
     if section.__name__ == "StudentConfig":
         return not (values["kind"] == "noop" and values["twin"])
-    return section is not Recipe or values["min_reports"] <= values["clients"]
+    if section is not Recipe:
+        return True
+    select, aggregate = (
+        DEFAULTS.select if values["select"] is MISSING else values["select"],
+        DEFAULTS.aggregate if values["aggregate"] is MISSING else values["aggregate"],
+    )
+    return values["min_reports"] <= values["clients"] and select.takes(values["clients"]) >= aggregate.fewest()
 
 
 def attempt(act, *given):
@@ -189,6 +195,26 @@ def test_overrides_come_last_and_in_order():
     assert from_run_config(config) == replace(smoke, rounds=4, name="two-words", student=replace(smoke.student, reps=2))
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("aggregate.by=krum", "clients=5"),
+        ("min_reports=6", "clients=8"),
+        ("data.corpus=text", "data.path=rows.csv"),
+        ("student.kind=noop", "student.twin=false"),
+    ],
+)
+def test_overrides_that_belong_together_come_in_any_order(overrides):
+    assert load("smoke", overrides) == load("smoke", reversed(overrides))
+
+
+def test_of_several_overrides_the_one_that_is_wrong_is_named():
+    with pytest.raises(RecipeError, match=r"^--set rounds=0: rounds is 0"):
+        load("smoke", ["student.reps=2", "rounds=0", "clients=4"])
+    with pytest.raises(RecipeError, match=r"^--set aggregate.by=krum: aggregate.by is krum; .*2 of 2 clients enter"):
+        load("smoke", ["student.reps=2", "aggregate.by=krum"])
+
+
 @pytest.mark.parametrize("low", [0, 2.5])
 @pytest.mark.parametrize("above", [True, False])
 def test_limits_say_what_they_allow(low, above):
@@ -309,6 +335,29 @@ WRONG = {  # file's text, words after the file, the line
         "min_reports: 4",
         ["--clients", "3"],
         "--set clients=3: min_reports is 4; it must be at most clients, which is 3",
+    ),
+    "more liars than krum can bear": (
+        "aggregate: {by: krum, liars: 2}",
+        [],
+        "r.yaml: aggregate.by is krum; with liars 2 and kept 1 it needs 7 updates, and 5 of 5 clients enter the "
+        "average: use more clients or lower these two",
+    ),
+    "krum that keeps more than it compares": (
+        "aggregate: {by: krum, kept: 3}",
+        [],
+        "r.yaml: aggregate.by is krum; with liars 1 and kept 3 it needs 6 updates, and 5 of 5 clients enter the "
+        "average: use more clients or lower these two",
+    ),
+    "too few selected for krum": (
+        "aggregate: {by: krum}\nselect: {by: uniform, percent: 60}",
+        [],
+        "r.yaml: aggregate.by is krum; with liars 1 and kept 1 it needs 5 updates, and 3 of 5 clients enter the "
+        "average: use more clients or lower these two",
+    ),
+    "more than half trimmed at an end": (
+        "aggregate: {by: trimmed, share: 0.6}",
+        [],
+        "r.yaml: aggregate.share is 0.6; it must be a number from 0 to 0.5",
     ),
     "a date": ("name: 2024-13-45", [], "r.yaml: not valid YAML: month must be in 1..12"),
 }
