@@ -10,7 +10,7 @@ from data.corpus import Corpus, load
 from data.split import Deal, Rows, deal
 from data.stages import Stage, arrays_of, through
 from quantum.arms import arms
-from quantum.reduction import reduction
+from quantum.reduction import TrainedReduction, reduction
 from quantum.student import Student
 from recipes.load import load as load_recipe
 from recipes.schema import Recipe
@@ -48,6 +48,14 @@ class Participant:
     def features(self, rows: Rows, shared: Arrays) -> Any:
         """Rows as the numbers a student reads; texts themselves when there are no stages."""
         return through(self.stages[1:], shared, self.vectors(rows, shared)) if self.stages else rows.texts
+
+    def head(self, rows: Rows, shared: Arrays) -> NDArray[np.int64] | None:
+        """Classes by the head of a trained reduction, or None where there is none."""
+        last = self.stages[-1] if self.stages else None
+        if not isinstance(last, TrainedReduction):
+            return None
+        probs_BK = last.predict(arrays_of(last, shared), self.vectors(rows, shared))
+        return np.asarray(probs_BK.argmax(1), dtype=np.int64)
 
     def vectors(self, rows: Rows, shared: Arrays) -> NDArray[np.float64]:
         """Encoded rows, kept: the encoder's arrays do not change once they are agreed on."""

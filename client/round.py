@@ -100,6 +100,9 @@ def score(who: Participant, assignment: Assignment) -> Score:
         accuracy=accuracy,
         loss=loss,
         majority=common,
+        head=float(np.mean(guess == test.labels))
+        if (guess := who.head(test, assignment.shared)) is not None
+        else common,
         logistic=logistic_regression(vectors[0], train_rows.labels, vectors[1], test.labels) if vectors else common,
         seconds=time.monotonic() - began,
     )

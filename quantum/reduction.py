@@ -66,6 +66,12 @@ class TrainedReduction:
         z: NDArray[np.float64] = (1 + np.tanh(x @ arrays["W"].astype(np.float64) + arrays["b"])) / 2
         return z
 
+    def predict(self, arrays: Arrays, rows: NDArray[Any]) -> NDArray[np.float64]:
+        """(B, K) probabilities of the head: what the reduction knows by itself, before any student."""
+        logits = (2 * self.apply(arrays, rows) - 1) @ arrays["V"].astype(np.float64) + arrays["c"]
+        likelihood = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(likelihood / likelihood.sum(axis=1, keepdims=True), dtype=np.float64)
+
     def loss(
         self, flat: NDArray[np.float64], x: NDArray[np.float64], labels: NDArray[Any]
     ) -> tuple[float, NDArray[np.float64]]:

@@ -17,7 +17,6 @@ def closing(folder: Path) -> Path:
 
     ledger = lines(folder)
     rounds = [line for line in ledger if line["kind"] == "round"]
-    score = next((line for line in ledger if line["kind"] == "score"), None)
     figure = Figure(figsize=(10, 4), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     for name in arms(rounds):
@@ -28,17 +27,16 @@ def closing(folder: Path) -> Path:
             (loss, "reference_loss", "student_loss"),
             (accuracy, "reference_accuracy", "student_accuracy"),
         ):
-            axes.plot(numbers, [part[key] for part in parts], "o-", color=colour, label=f"{name}, server's rows")
+            axes.plot(
+                numbers, [part[key] for part in parts], "o-", color=colour, label=f"{name}, averaged, server's rows"
+            )
             low, high = (
                 [pick(client[of_client] for client in part["clients"].values()) for part in parts]
                 for pick in (min, max)
             )
             axes.fill_between(
-                numbers, low, high, color=colour, alpha=0.15, linewidth=0, label=f"{name}, clients' range"
+                numbers, low, high, color=colour, alpha=0.15, linewidth=0, label=f"{name}, clients before averaging"
             )
-    if score and score.get("arms"):
-        for key, style in (("logistic", ":"), ("majority", "--")):
-            accuracy.axhline(score[key], color="#555555", linestyle=style, label=f"{key} (test rows)")
     loss.set(title="loss by round", xlabel="round", ylabel="held-out cross-entropy, nats")
     accuracy.set(title="accuracy by round", xlabel="round")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

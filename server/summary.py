@@ -8,6 +8,13 @@ from rich.text import Text
 
 from server.ledger import Line, lines
 
+ALONE = ("head", "logistic", "majority")  # what needs no student
+LEGEND = (
+    "head: the linear head that the reduction was trained with, no student · logistic: all features, a client's rows "
+    "alone · majority: its commonest class · admitted: rounds, by arm · one run: a difference in `all` of less than "
+    "about {margin:.1%} is chance"
+)
+
 
 def summary(folder: Path) -> Group:
     """Test accuracy by client and in all, then what it cost."""
@@ -16,34 +23,32 @@ def summary(folder: Path) -> Group:
     rounds = [line for line in ledger if line["kind"] == "round"]
     names = list(score["arms"])
     table = Table(title="accuracy on the clients' test rows", title_justify="left")
-    for column in ("client", "rows", *names, "majority", "logistic"):
+    for column in ("client", "rows", *names, *ALONE, "admitted"):
         table.add_column(column, justify="right")
     for client, found in score["clients"].items():
-        table.add_row(
-            client,
-            str(found["examples"]),
-            *cells([found["accuracy"][n] for n in names] + [found["majority"], found["logistic"]]),
-        )
+        values = [found["accuracy"][name] for name in names] + [found[name] for name in ALONE]
+        table.add_row(client, str(found["examples"]), *cells(values), admitted(int(client), names, rounds))
     table.add_section()
     total = sum(found["examples"] for found in score["clients"].values())
-    table.add_row(
-        "all",
-        str(total),
-        *cells([score["arms"][n]["accuracy"] for n in names] + [score["majority"], score["logistic"]]),
-        style="bold",
-    )
+    values = [score["arms"][name]["accuracy"] for name in names] + [score[name] for name in ALONE]
+    table.add_row("all", str(total), *cells(values), "", style="bold")
     costs = [cost(name, rounds) for name in names]
     up, down = (sum(line.get(key, 0) for line in ledger) for key in ("bytes_up", "bytes_down"))
     seconds = ledger[-1]["seconds"].get("run", 0.0)
     return Group(
         table,
-        Text(
-            "majority: always the client's commonest class; logistic: regression on all its features, alone",
-            style="dim",
-        ),
+        Text(LEGEND.format(margin=1.96 * (0.5 / total) ** 0.5), style="dim"),
         *(Text(line) for line in costs),
         Text(f"bytes: {up:,} up, {down:,} down, features and {len(rounds)} rounds together · {seconds:.0f} s"),
     )
+
+
+def admitted(client: int, names: list[str], rounds: list[Line]) -> str:
+    """In how many rounds a client's update was averaged, arm by arm."""
+    counts = (
+        sum(client in line["arms"][name]["admitted"] for line in rounds if name in line["arms"]) for name in names
+    )
+    return " · ".join(map(str, counts))
 
 
 def cost(name: str, rounds: list[Line]) -> str:

@@ -192,8 +192,8 @@ class Federated(Strategy):
                 }
                 for name in self.state.arms
             }
-            line["majority"] = pooled(scores, [score.majority for score in scores])
-            line["logistic"] = pooled(scores, [score.logistic for score in scores])
+            for name in ("head", "logistic", "majority"):
+                line[name] = pooled(scores, [getattr(score, name) for score in scores])
         line["bytes_down"] = self.bytes_down
         line["clients"] = {score.client: without(vars(score), "client", "seconds") for score in scores}
         clients = {score.client: score.seconds for score in scores}

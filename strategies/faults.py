@@ -22,8 +22,9 @@ def unscored(score: Score, arms: Iterable[str]) -> str | None:
     """The first thing wrong with a score, or None."""
     if score.examples < 1:
         return f"scored {score.examples} rows"
-    if not (math.isfinite(score.majority) and math.isfinite(score.logistic)):
-        return f"majority is {score.majority}, logistic {score.logistic}"
+    for name in ("majority", "logistic", "head"):
+        if not math.isfinite(getattr(score, name)):
+            return f"{name} is {getattr(score, name)}"
     for arm in arms:
         if arm not in score.loss or arm not in score.accuracy:
             return f"sent no score of {arm}"
