@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.streams import stream
+
 TOLERANCE = 0.05  # of the student's parameter count
 
 
@@ -34,7 +36,7 @@ class HiddenLayer:
 
     def initial(self, seed: int) -> NDArray[np.float64]:
         """Weights ~ N(0, 1/fan-in), biases 0."""
-        rng = np.random.default_rng(seed)
+        rng = stream(seed, "twin")
         parts = [
             rng.normal(0, shape[0] ** -0.5, shape).ravel() if len(shape) == 2 else np.zeros(shape)
             for shape in self.shapes

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from data.features import Pca
 from data.stages import Stage
+from data.streams import stream
 from recipes.schema import FeaturesConfig
 
 Arrays = dict[str, NDArray[Any]]
@@ -32,7 +33,7 @@ class TrainedReduction:
 
     def initial(self, seed: int) -> Arrays:
         """W, V ~ N(0, 1/fan-in), b = c = 0: one start for all, so that averages are of like units."""
-        rng = np.random.default_rng(seed)
+        rng = stream(seed, "reduction")
         return {
             name: (rng.normal(0, shape[0] ** -0.5, shape) if len(shape) == 2 else np.zeros(shape)).astype(np.float32)
             for name, shape in self._shapes.items()

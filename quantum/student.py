@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from data.streams import stream
 from quantum.control import hidden_layer
 from quantum.objective import cross_entropy, parity
 from quantum.optimise import minimise
@@ -73,7 +74,7 @@ class VqcStudent:
 
     def initial(self, seed: int) -> Arrays:
         """θ ~ N(0, 0.1²): near the identity; uniform angles did neither better nor worse with 16 of them."""
-        theta = np.random.default_rng(seed).normal(0, 0.1, self.parameters)
+        theta = stream(seed, "student").normal(0, 0.1, self.parameters)
         return {"theta": theta.astype(np.float32)}
 
     def predict(self, arrays: Arrays, x: NDArray[Any]) -> NDArray[np.float64]:
@@ -138,7 +139,7 @@ class NoopStudent:
 
     def initial(self, seed: int) -> Arrays:
         """As many numbers as the recipe asks to move."""
-        return {"theta": np.random.default_rng(seed).standard_normal(self.parameters, dtype=np.float32)}
+        return {"theta": stream(seed, "noop").standard_normal(self.parameters, dtype=np.float32)}
 
     def predict(self, arrays: Arrays, x: NDArray[Any]) -> NDArray[np.float64]:
         """1/K for every class."""
