@@ -29,8 +29,7 @@ def read(config: DataConfig) -> Corpus:
 
         labels, texts = download(config)
         return tidy(config.path, texts, labels, [0] * len(texts), [config.path.removeprefix("hf:")])
-    path = Path(config.path).expanduser()
-    files = files_at(path)
+    path, files = located(config)
     texts, labels, domains = [], [], []
     for domain, file in enumerate(files):
         rows = list(checked(file, config))
@@ -38,6 +37,17 @@ def read(config: DataConfig) -> Corpus:
         labels += [label for _, label, _ in rows]
         domains += [domain] * len(rows)
     return tidy(str(path), texts, labels, domains, domain_names(files))
+
+
+def located(config: DataConfig) -> tuple[Path, list[Path]]:
+    """`data.path` as the file system knows it, and the files there."""
+    try:
+        path = Path(config.path).expanduser()
+        return path, files_at(path)
+    except RuntimeError:  # ~nobody/x.tsv
+        raise DataError(f"{short(config.path)}: no such home folder; write data.path without the ~") from None
+    except OSError as error:  # too long, or in a folder that may not be looked into
+        raise DataError(f"{short(config.path)}: cannot be read ({error.strerror}); change data.path") from None
 
 
 def files_at(path: Path) -> list[Path]:
@@ -141,6 +151,10 @@ def objects(path: Path, content: str, config: DataConfig) -> Iterator[Row]:
             found = json.loads(line)
         except json.JSONDecodeError as error:
             raise DataError(f"{where}: not JSON ({error.msg} at character {error.colno}): {short(line)}") from None
+        except ValueError:  # of more digits than Python turns into a number
+            raise DataError(f"{where}: a number is too long; write it as text, in quotes: {short(line)}") from None
+        except RecursionError:
+            raise DataError(f"{where}: too deeply nested; a label and a text are enough: {short(line)}") from None
         if not isinstance(found, dict):
             raise DataError(f"{where}: found {short(line)}; expected a JSON object such as {{...}}")
         label, text = (found[list(found)[column(where, list(found), name)]] for name in columns(config))
@@ -167,7 +181,12 @@ def worded(where: str, name: str, value: Any) -> str:
     if isinstance(value, str) or (name == "label" and isinstance(value, int)):
         return str(value)
     wanted = "text or a whole number" if name == "label" else "text"
-    raise DataError(f"{where}: the {name} is {short(json.dumps(value))}; it must be {wanted}")
+    raise DataError(f"{where}: the {name} is {short(written(value))}; it must be {wanted}")
+
+
+def written(value: Any) -> str:
+    """A JSON value as it stood in the file; of an object or a list, which may be deep, its kind alone."""
+    return {dict: "{…}", list: "[…]"}.get(type(value)) or json.dumps(value)
 
 
 def short(line: str) -> str:

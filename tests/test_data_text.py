@@ -128,6 +128,17 @@ MALFORMED = [
     ("x.jsonl", b"[1, 2]\n", "{path}:1: found '[1, 2]'; expected a JSON object such as {{...}}"),
     ("x.jsonl", b'{"label": 1, "text": 5}\n', "{path}:1: the text is '5'; it must be text"),
     ("x.jsonl", b'{"label": 0.5, "text": "a"}\n', "{path}:1: the label is '0.5'; it must be text or a whole number"),
+    (
+        "x.jsonl",
+        b'{"label": 1, "text": "a"}\n{"label": ' + b"9" * 5000 + b', "text": "a"}\n',
+        '{path}:2: a number is too long; write it as text, in quotes: \'{{"label": ' + "9" * 30 + "…'",
+    ),
+    (
+        "x.jsonl",
+        b'{"label": 1, "text": ' + b"[" * 200_000 + b"]" * 200_000 + b"}\n",
+        '{path}:1: too deeply nested; a label and a text are enough: \'{{"label": 1, "text": ' + "[" * 19 + "…'",
+    ),
+    ("x.jsonl", b'{"label": 1, "text": [[5]]}\n', "{path}:1: the text is '[…]'; it must be text"),
     ("x.parquet", b"PAR1", "{path}: the ending .parquet is not known; use " + ENDINGS),
     ("x", b"1\ta\n", "{path}: the ending (none) is not known; use " + ENDINGS),
     ("x.tsv.gz", b"1\ta\n0\tb\n", "{path}: not a whole gzip file (Not a gzipped file (b'1\\t')); compress it again"),
@@ -154,6 +165,19 @@ def test_a_path_that_is_not_there_says_where_it_starts(tmp_path):
         read(tmp_path / "no.tsv")
     wanted = f"{tmp_path / 'no.tsv'}: no such file or folder; data.path is relative to where qflock was started"
     assert str(raised.value) == wanted
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("x" * 5000, f"'{'x' * 40}…': cannot be read (File name too long); change data.path"),
+        ("~nobodyy/x.tsv", "'~nobodyy/x.tsv': no such home folder; write data.path without the ~"),
+    ],
+)
+def test_a_path_that_the_file_system_refuses_is_one_line(path, error):
+    with pytest.raises(DataError) as raised:
+        read(path)
+    assert str(raised.value) == error
 
 
 def test_a_folder_without_data_says_what_it_may_hold(tmp_path):
