@@ -4,7 +4,7 @@
     reviews.csv         a header, then one row a record; the columns are named in the recipe
     reviews.jsonl       one JSON object a line, the same columns
 
-Each may be compressed (`.tsv.gz`). Lines end in \\n or \\r\\n only: tweets hold other Unicode separators.
+Each may be compressed (`.tsv.gz`). Every class needs 3 rows; a header is the first row or none. Lines end in \\n or \\r\\n only: tweets hold other Unicode separators.
 """
 
 import csv
@@ -16,10 +16,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data.corpus import Corpus, DataError, tidy
 from recipes.schema import DataConfig
 
 Row = tuple[int, str, str]  # line number, label, text
+
+FEWEST = 3  # rows of a class: one to train on, one for validation, one for the test
 
 
 def read(config: DataConfig) -> Corpus:
@@ -30,13 +34,27 @@ def read(config: DataConfig) -> Corpus:
         labels, texts = download(config)
         return tidy(config.path, texts, labels, [0] * len(texts), [config.path.removeprefix("hf:")])
     path, files = located(config)
-    texts, labels, domains = [], [], []
-    for domain, file in enumerate(files):
-        rows = list(checked(file, config))
-        texts += [text for _, _, text in rows]
-        labels += [label for _, label, _ in rows]
-        domains += [domain] * len(rows)
-    return tidy(str(path), texts, labels, domains, domain_names(files))
+    held = [list(checked(file, config)) for file in files]
+    texts = [text for rows in held for _, _, text in rows]
+    labels = [label for rows in held for _, label, _ in rows]
+    domains = [domain for domain, rows in enumerate(held) for _ in rows]
+    corpus = tidy(str(path), texts, labels, domains, domain_names(files))
+    refuse_rare(corpus, files, held)
+    return corpus
+
+
+def refuse_rare(corpus: Corpus, files: list[Path], held: list[list[Row]]) -> None:
+    """A class of very few rows is a mistyped label, or a header that took itself for a row."""
+    counts = dict(zip(corpus.classes, np.bincount(corpus.labels, minlength=len(corpus.classes)).tolist(), strict=True))
+    for file, rows in zip(files, held, strict=True):
+        for row, (number, label, text) in enumerate(rows):
+            if 0 < (count := counts.get(label, FEWEST)) < FEWEST:
+                advice = "correct the label, remove it or add rows"
+                if row == 0 and READERS[ending(file)] is tabbed:
+                    columns = f"data.label_column to {short(label)} and data.text_column to {short(text)}"
+                    advice = f"if this line is a header, set {columns}, else {advice}"
+                found = f"the label {short(label)} has {count} row{'s' * (count > 1)}"
+                raise DataError(f"{file}:{number}: {found}; every class needs {FEWEST} or more: {advice}")
 
 
 def located(config: DataConfig) -> tuple[Path, list[Path]]:
@@ -116,11 +134,11 @@ def lines_of(content: str) -> Iterator[tuple[int, str]]:
 
 def tabbed(path: Path, content: str, config: DataConfig) -> Iterator[Row]:
     """`label<TAB>text`; further tabs belong to the text."""
-    for number, line in lines_of(content):
+    for place, (number, line) in enumerate(lines_of(content)):
         label, tab, text = line.partition("\t")
         if not tab:
             raise DataError(f"{path}:{number}: found {short(line)} without a tab; expected label<TAB>text")
-        if (label, text) != (config.label_column, config.text_column):
+        if place or (label, text) != (config.label_column, config.text_column):
             yield number, label, text
 
 
