@@ -4,7 +4,8 @@
     reviews.csv         a header, then one row a record; the columns are named in the recipe
     reviews.jsonl       one JSON object a line, the same columns
 
-Each may be compressed (`.tsv.gz`). Every class needs 3 rows; a header is the first row or none. Lines end in \\n or \\r\\n only: tweets hold other Unicode separators.
+Each may be compressed (`.tsv.gz`). Every class needs 3 rows; a header is the first row or none. Lines end in \\n or
+\\r\\n only: tweets hold other Unicode separators.
 """
 
 import csv
