@@ -205,7 +205,9 @@ def worded(where: str, name: str, value: Any) -> str:
 
 def written(value: Any) -> str:
     """A JSON value as it stood in the file; of an object or a list, which may be deep, its kind alone."""
-    return {dict: "{…}", list: "[…]"}.get(type(value)) or json.dumps(value)
+    if isinstance(value, dict | list):
+        return "{…}" if isinstance(value, dict) else "[…]"
+    return json.dumps(value)
 
 
 def short(line: str) -> str:
