@@ -131,6 +131,7 @@ def test_a_noop_moves_its_numbers_and_learns_nothing():
     fit = one.fit(start, x, labels, SEARCH, 20)
     assert (fit.arrays["theta"].tolist(), fit.evaluations) == (start["theta"].tolist(), 0)
     assert_array_equal(one.predict(start, x), np.full((5, 3), 1 / 3))
+    assert_array_equal(one.predict(start, x).argmax(axis=1), 0)
 
 
 def test_a_vqc_reads_at_most_one_class_more_than_its_qubits():
