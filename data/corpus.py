@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ class Corpus:
     classes: list[str]
     domains: NDArray[np.int64]  # 0..D-1
     domain_names: list[str]
+    dropped: dict[str, int] = field(default_factory=dict)  # why → rows as found that are not here
 
 
 def load(config: DataConfig, seed: int) -> Corpus:
@@ -33,7 +34,8 @@ def load(config: DataConfig, seed: int) -> Corpus:
 def tidy(source: str, texts: list[str], labels: list[str], domains: list[int], domain_names: list[str]) -> Corpus:
     """Rows as found → a corpus in which every text occurs once, so that none can leak from one split to another.
 
-    White space is collapsed. Of texts equal but for case the first is kept, or none when their labels contradict.
+    White space is collapsed. Of texts equal but for case the first is kept, or none when their labels contradict;
+    `dropped` counts the others.
     """
     texts = [" ".join(text.split()) for text in texts]
     keys = [text.casefold() for text in texts]
@@ -42,6 +44,8 @@ def tidy(source: str, texts: list[str], labels: list[str], domains: list[int], d
         known.setdefault(key, set()).add(label)
     first = {key: row for row, key in reversed(list(enumerate(keys)))}
     kept = sorted(row for key, row in first.items() if len(known[key]) == 1)
+    contradictions = sum(len(known[key]) > 1 for key in keys)
+    dropped = {"duplicates": len(keys) - len(kept) - contradictions, "contradictions": contradictions}
 
     classes = ordered({labels[row] for row in kept})
     refuse_unusable(source, len(kept), classes)
@@ -51,7 +55,7 @@ def tidy(source: str, texts: list[str], labels: list[str], domains: list[int], d
             raise DataError(f"{source}: {name} has no row of its own; each repeats or contradicts another: remove it")
     number = {label: k for k, label in enumerate(classes)}
     numbers = np.array([number[labels[row]] for row in kept], dtype=np.int64)
-    return Corpus([texts[row] for row in kept], numbers, classes, held, domain_names)
+    return Corpus([texts[row] for row in kept], numbers, classes, held, domain_names, dropped)
 
 
 def refuse_unusable(source: str, rows: int, classes: list[str]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.corpus import DataError
+from data.streams import stream
 from recipes.schema import DataConfig
 
 Rows = NDArray[np.int64]
@@ -22,7 +23,7 @@ def partition(config: DataConfig, labels: Rows, domains: Rows, n_clients: int, s
     """Row numbers of every client, ascending; equal seeds give equal partitions."""
     if len(labels) < n_clients:
         raise DataError(f"{len(labels)} rows for {n_clients} clients; use fewer clients or more rows")
-    rng = np.random.default_rng(seed)
+    rng = stream(seed, "partition")
     parts = PARTITIONS[config.partition](config, labels, domains, n_clients, rng)
     return [np.sort(part) for part in parts]
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from data.corpus import Corpus, DataError
 from data.partition import partition
+from data.streams import stream
 from recipes.schema import DataConfig
 
 SMALLEST = 5  # rows of a client: 3 to train on, 1 for validation, 1 for the test
@@ -51,7 +52,7 @@ def deal(corpus: Corpus, config: DataConfig, clients: int, seed: int) -> Deal:
             f"data.reference_rows is {config.reference_rows} of {n} rows, and {clients} clients need {SMALLEST} each"
         )
         raise DataError(f"{found}; {advice}")
-    rng = np.random.default_rng((seed, 1))
+    rng = stream(seed, "reference")
     held, rest = draw(corpus, np.arange(n), config.reference_rows, rng)
     parts = partition(config, corpus.labels[rest], corpus.domains[rest], clients, seed)
     shares = [share(corpus, config, rest[part], client, seed) for client, part in enumerate(parts)]
@@ -60,7 +61,7 @@ def deal(corpus: Corpus, config: DataConfig, clients: int, seed: int) -> Deal:
 
 def share(corpus: Corpus, config: DataConfig, rows: NDArray[np.int64], client: int, seed: int) -> Share:
     """A client's rows: at most `data.rows` of them, a fifth for validation, a fifth for the test."""
-    rng = np.random.default_rng((seed, 2, client + 1))
+    rng = stream(seed, "share", client)
     kept = draw(corpus, rows, config.rows, rng)[0] if 0 < config.rows < len(rows) else rows
     if len(kept) < SMALLEST:
         advice = (

@@ -4,7 +4,8 @@
     reviews.csv         a header, then one row a record; the columns are named in the recipe
     reviews.jsonl       one JSON object a line, the same columns
 
-Each may be compressed (`.tsv.gz`). Lines end in \\n or \\r\\n only: tweets hold other Unicode separators.
+Each may be compressed (`.tsv.gz`). Every class needs 3 rows; a header is the first row or none. Lines end in \\n or
+\\r\\n only: tweets hold other Unicode separators.
 """
 
 import csv
@@ -16,10 +17,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data.corpus import Corpus, DataError, tidy
 from recipes.schema import DataConfig
 
 Row = tuple[int, str, str]  # line number, label, text
+
+FEWEST = 3  # rows of a class: one to train on, one for validation, one for the test
 
 
 def read(config: DataConfig) -> Corpus:
@@ -29,15 +34,39 @@ def read(config: DataConfig) -> Corpus:
 
         labels, texts = download(config)
         return tidy(config.path, texts, labels, [0] * len(texts), [config.path.removeprefix("hf:")])
-    path = Path(config.path).expanduser()
-    files = files_at(path)
-    texts, labels, domains = [], [], []
-    for domain, file in enumerate(files):
-        rows = list(checked(file, config))
-        texts += [text for _, _, text in rows]
-        labels += [label for _, label, _ in rows]
-        domains += [domain] * len(rows)
-    return tidy(str(path), texts, labels, domains, domain_names(files))
+    path, files = located(config)
+    held = [list(checked(file, config)) for file in files]
+    texts = [text for rows in held for _, _, text in rows]
+    labels = [label for rows in held for _, label, _ in rows]
+    domains = [domain for domain, rows in enumerate(held) for _ in rows]
+    corpus = tidy(str(path), texts, labels, domains, domain_names(files))
+    refuse_rare(corpus, files, held)
+    return corpus
+
+
+def refuse_rare(corpus: Corpus, files: list[Path], held: list[list[Row]]) -> None:
+    """A class of very few rows is a mistyped label, or a header that took itself for a row."""
+    counts = dict(zip(corpus.classes, np.bincount(corpus.labels, minlength=len(corpus.classes)).tolist(), strict=True))
+    for file, rows in zip(files, held, strict=True):
+        for row, (number, label, text) in enumerate(rows):
+            if 0 < (count := counts.get(label, FEWEST)) < FEWEST:
+                advice = "correct the label, remove it or add rows"
+                if row == 0 and READERS[ending(file)] is tabbed:
+                    columns = f"data.label_column to {short(label)} and data.text_column to {short(text)}"
+                    advice = f"if this line is a header, set {columns}, else {advice}"
+                found = f"the label {short(label)} has {count} row{'s' * (count > 1)}"
+                raise DataError(f"{file}:{number}: {found}; every class needs {FEWEST} or more: {advice}")
+
+
+def located(config: DataConfig) -> tuple[Path, list[Path]]:
+    """`data.path` as the file system knows it, and the files there."""
+    try:
+        path = Path(config.path).expanduser()
+        return path, files_at(path)
+    except RuntimeError:  # ~nobody/x.tsv
+        raise DataError(f"{short(config.path)}: no such home folder; write data.path without the ~") from None
+    except OSError as error:  # too long, or in a folder that may not be looked into
+        raise DataError(f"{short(config.path)}: cannot be read ({error.strerror}); change data.path") from None
 
 
 def files_at(path: Path) -> list[Path]:
@@ -106,11 +135,11 @@ def lines_of(content: str) -> Iterator[tuple[int, str]]:
 
 def tabbed(path: Path, content: str, config: DataConfig) -> Iterator[Row]:
     """`label<TAB>text`; further tabs belong to the text."""
-    for number, line in lines_of(content):
+    for place, (number, line) in enumerate(lines_of(content)):
         label, tab, text = line.partition("\t")
         if not tab:
             raise DataError(f"{path}:{number}: found {short(line)} without a tab; expected label<TAB>text")
-        if (label, text) != (config.label_column, config.text_column):
+        if place or (label, text) != (config.label_column, config.text_column):
             yield number, label, text
 
 
@@ -141,6 +170,10 @@ def objects(path: Path, content: str, config: DataConfig) -> Iterator[Row]:
             found = json.loads(line)
         except json.JSONDecodeError as error:
             raise DataError(f"{where}: not JSON ({error.msg} at character {error.colno}): {short(line)}") from None
+        except ValueError:  # of more digits than Python turns into a number
+            raise DataError(f"{where}: a number is too long; write it as text, in quotes: {short(line)}") from None
+        except RecursionError:
+            raise DataError(f"{where}: too deeply nested; a label and a text are enough: {short(line)}") from None
         if not isinstance(found, dict):
             raise DataError(f"{where}: found {short(line)}; expected a JSON object such as {{...}}")
         label, text = (found[list(found)[column(where, list(found), name)]] for name in columns(config))
@@ -167,7 +200,14 @@ def worded(where: str, name: str, value: Any) -> str:
     if isinstance(value, str) or (name == "label" and isinstance(value, int)):
         return str(value)
     wanted = "text or a whole number" if name == "label" else "text"
-    raise DataError(f"{where}: the {name} is {short(json.dumps(value))}; it must be {wanted}")
+    raise DataError(f"{where}: the {name} is {short(written(value))}; it must be {wanted}")
+
+
+def written(value: Any) -> str:
+    """A JSON value as it stood in the file; of an object or a list, which may be deep, its kind alone."""
+    if isinstance(value, dict | list):
+        return "{…}" if isinstance(value, dict) else "[…]"
+    return json.dumps(value)
 
 
 def short(line: str) -> str:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quantum.angles import free
+from recipes.schema import RecipeError
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
     from qiskit.circuit import CircuitInstruction, Parameter
 
 
-class AnsatzError(ValueError):
+class AnsatzError(RecipeError):
     """A circuit that cannot be a student: one line that names the parameter or the gate."""
 
 

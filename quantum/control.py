@@ -1,4 +1,4 @@
-"""The classical control's network: one tanh layer with as many parameters as the quantum student has."""
+"""The classical control's network: one tanh layer with as many parameters as the quantum student has, within 5%."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -7,12 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.streams import stream
+from recipes.schema import RecipeError
+
 TOLERANCE = 0.05  # of the student's parameter count
 
 
 @dataclass(frozen=True)
 class HiddenLayer:
-    """p = softmax(V·tanh(W·(2x − 1) + b) + c); b and c may be absent, and logit K−1 may be fixed at 0."""
+    """p = softmax(V·tanh(W·(2x − 1) + b) + c); b and c may be absent, and logit K−1 may be fixed at 0.
+
+    The last unit may read the first `narrow` features alone, where no network of whole units has the count.
+    """
 
     features: int
     hidden: int
@@ -20,12 +26,14 @@ class HiddenLayer:
     logits: int  # K, or K − 1 with the last logit 0
     hidden_bias: bool
     output_bias: bool
+    narrow: int = 0  # 0: every unit reads every feature
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
-        """W, b, V, c: how θ is cut."""
+        """W of the whole units, then of the narrow one, b, V, c: how θ is cut."""
         biases = (self.hidden if self.hidden_bias else 0, self.logits if self.output_bias else 0)
-        return [(self.features, self.hidden), (biases[0],), (self.hidden, self.logits), (biases[1],)]
+        whole = self.hidden - (self.narrow > 0)
+        return [(self.features, whole), (self.narrow, 1), (biases[0],), (self.hidden, self.logits), (biases[1],)]
 
     @property
     def parameters(self) -> int:
@@ -34,9 +42,9 @@ class HiddenLayer:
 
     def initial(self, seed: int) -> NDArray[np.float64]:
         """Weights ~ N(0, 1/fan-in), biases 0."""
-        rng = np.random.default_rng(seed)
+        rng = stream(seed, "twin")
         parts = [
-            rng.normal(0, shape[0] ** -0.5, shape).ravel() if len(shape) == 2 else np.zeros(shape)
+            rng.normal(0, max(shape[0], 1) ** -0.5, shape).ravel() if len(shape) == 2 else np.zeros(shape)
             for shape in self.shapes
         ]
         return np.concatenate(parts)
@@ -44,8 +52,11 @@ class HiddenLayer:
     def probabilities(self, x_BN: NDArray[Any], theta: NDArray[np.float64]) -> NDArray[np.float64]:
         """(B, K)"""
         cuts = np.cumsum([int(np.prod(shape)) for shape in self.shapes])[:-1]
-        W, b, V, c = (part.reshape(shape) for part, shape in zip(np.split(theta, cuts), self.shapes, strict=True))
-        inner = (2 * x_BN - 1) @ W
+        W, w, b, V, c = (part.reshape(shape) for part, shape in zip(np.split(theta, cuts), self.shapes, strict=True))
+        centred = 2 * x_BN - 1
+        inner = centred @ W
+        if self.narrow:
+            inner = np.column_stack([inner, centred[:, : self.narrow] @ w])
         logits = np.tanh(inner + b if self.hidden_bias else inner) @ V
         if self.output_bias:
             logits = logits + c
@@ -57,13 +68,28 @@ class HiddenLayer:
 
 
 def hidden_layer(features: int, n_classes: int, parameters: int) -> HiddenLayer:
-    """The network with the nearest parameter count; among equals, the one with most biases, then units."""
-    shapes = product(range(1, parameters + 1), (n_classes, n_classes - 1), (True, False), (True, False))
-    networks = [HiddenLayer(features, h, n_classes, logits, b, c) for h, logits, b, c in shapes]
-    best = min(networks, key=lambda m: (abs(m.parameters - parameters), -m.hidden_bias - m.output_bias, -m.hidden))
-    if abs(best.parameters - parameters) > TOLERANCE * parameters:
-        raise ValueError(
+    """The network with the nearest parameter count; where whole units are not within 5%, with a narrow last one.
+
+    Among equals the one with most biases, then units.
+    """
+    best = nearest(features, n_classes, parameters, range(1))
+    if off(best, parameters):
+        best = nearest(features, n_classes, parameters, range(features))
+    if off(best, parameters):
+        raise RecipeError(
             f"no twin of {parameters} parameters: the nearest network from {features} features to {n_classes} classes "
             f"has {best.parameters}; change student.reps or set student.twin to false"
         )
     return best
+
+
+def nearest(features: int, n_classes: int, parameters: int, narrow: range) -> HiddenLayer:
+    """The best of all networks whose last unit is as narrow as that; beside a narrow unit stands a whole one."""
+    shapes = product(range(1, parameters + 1), (n_classes, n_classes - 1), (True, False), (True, False), narrow)
+    networks = (HiddenLayer(features, h, n_classes, logits, b, c, m) for h, logits, b, c, m in shapes if h > 1 or not m)
+    return min(networks, key=lambda m: (abs(m.parameters - parameters), -m.hidden_bias - m.output_bias, -m.hidden))
+
+
+def off(network: HiddenLayer, parameters: int) -> bool:
+    """Whether the count is further from the student's than a control's may be."""
+    return abs(network.parameters - parameters) > TOLERANCE * parameters

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from quantum.angles import Values, evaluator, free
 from quantum.gates import ROTATIONS, bound_matrix, kron, slim
+from recipes.schema import RecipeError
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -87,9 +88,9 @@ def _zeros(n_rows: int, n_qubits: int) -> States:
     """|0…0⟩ for every row."""
     needed = 2 * 16 * n_rows * 2**n_qubits
     if needed > MOST_BYTES:
-        raise MemoryError(
+        raise RecipeError(
             f"{n_rows} rows of {n_qubits} qubits need {needed / 2**30:.1f} GiB as exact states, "
-            f"above {MOST_BYTES / 2**30:g} GiB; use fewer qubits, fewer rows or another executor"
+            f"above {MOST_BYTES / 2**30:g} GiB; lower student.qubits or data.rows"
         )
     states = np.zeros((n_rows, 2**n_qubits))
     states[:, 0] = 1

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from data.streams import stream
 from quantum.control import hidden_layer
 from quantum.objective import cross_entropy, parity
 from quantum.optimise import minimise
@@ -50,7 +51,10 @@ class Student(Protocol):
     def fit(
         self, arrays: Arrays, x: NDArray[Any], labels: NDArray[Any], optimiser: OptimiserConfig, maxiter: int
     ) -> Fit:
-        """The best arrays found within `maxiter` evaluations of the loss, never worse than those given."""
+        """The best arrays found within `maxiter` evaluations of the loss, then rounded to float32.
+
+        Evaluation 1 is those given, so the best is never worse, but for what the rounding costs.
+        """
         ...
 
 
@@ -72,8 +76,8 @@ class VqcStudent:
         return Compiled(vqc(c.qubits, c.feature_map, c.scale, c.reps, c.entanglement))
 
     def initial(self, seed: int) -> Arrays:
-        """θ ~ N(0, 0.1²): near the identity; uniform angles did neither better nor worse with 16 of them."""
-        theta = np.random.default_rng(seed).normal(0, 0.1, self.parameters)
+        """θ ~ N(0, 0.1²): RY near the identity."""
+        theta = stream(seed, "student").normal(0, 0.1, self.parameters)
         return {"theta": theta.astype(np.float32)}
 
     def predict(self, arrays: Arrays, x: NDArray[Any]) -> NDArray[np.float64]:
@@ -130,7 +134,10 @@ class MlpTwin:
 
 
 class NoopStudent:
-    """Learns nothing and guesses evenly: what a round costs without a student."""
+    """Learns nothing and guesses evenly: what a round costs without a student.
+
+    The argmax of even probabilities is class 0, so its accuracy is the share of class 0, not 1/K.
+    """
 
     def __init__(self, config: StudentConfig, n_classes: int) -> None:
         self.name: str = config.kind
@@ -138,7 +145,7 @@ class NoopStudent:
 
     def initial(self, seed: int) -> Arrays:
         """As many numbers as the recipe asks to move."""
-        return {"theta": np.random.default_rng(seed).standard_normal(self.parameters, dtype=np.float32)}
+        return {"theta": stream(seed, "noop").standard_normal(self.parameters, dtype=np.float32)}
 
     def predict(self, arrays: Arrays, x: NDArray[Any]) -> NDArray[np.float64]:
         """1/K for every class."""

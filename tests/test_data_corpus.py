@@ -36,12 +36,15 @@ def test_a_tidy_corpus_has_no_text_twice_and_no_contradiction(rows):
     found = [text.casefold() for text in corpus.texts]
     assert len(found) == len(set(found))
     assert set(found) == sound
+    assert len(corpus.texts) + sum(corpus.dropped.values()) == len(rows)
+    assert corpus.dropped["contradictions"] == sum(key not in sound for key in keys)
     assert [labels[keys.index(key)] for key in found] == [corpus.classes[k] for k in corpus.labels]
 
 
 def test_the_first_of_equal_texts_is_the_one_that_stays():
     corpus = tidy("here", ["Yes ", "no", "YES", "odd", "Odd"], list("10101"), [0, 0, 1, 0, 1], ["x"])
     assert corpus.texts == ["Yes", "no"]
+    assert corpus.dropped == {"duplicates": 1, "contradictions": 2}
 
 
 def test_every_corpus_a_recipe_may_name_is_there():

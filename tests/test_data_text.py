@@ -15,7 +15,9 @@ from data.corpus import DataError, load
 from recipes.schema import DataConfig
 
 ROWS = [("good", "Fine, said she"), ("bad", 'He said "no"'), ("good", "a \u2028 b\x85c"), ("bad", "naïve 🙂\ttabbed")]
-CLEAN = ["Fine, said she", 'He said "no"', "a b c", "naïve 🙂 tabbed"]
+ROWS += [("good", "yes"), ("bad", "no")]
+MORE = b"1\tc\n1\td\n0\te\n0\tf\n"
+CLEAN = ["Fine, said she", 'He said "no"', "a b c", "naïve 🙂 tabbed", "yes", "no"]
 
 
 def written(rows, suffix):
@@ -41,7 +43,7 @@ def test_all_formats_read_the_same_rows(tmp_path, suffix, zipped):
     path.write_bytes(gzip.compress(raw) if zipped else raw)
     corpus = read(path)
     assert corpus.texts == CLEAN
-    assert [corpus.classes[k] for k in corpus.labels] == ["good", "bad", "good", "bad"]
+    assert [corpus.classes[k] for k in corpus.labels] == ["good", "bad"] * 3
     assert corpus.classes == ["bad", "good"]
     assert corpus.domain_names == ["rows"]
 
@@ -50,7 +52,7 @@ words = st.text(st.characters(codec="utf-8", exclude_characters="\n\r\t"), min_s
 
 
 @pytest.mark.parametrize("suffix", [".tsv", ".csv", ".jsonl"])
-@given(texts=st.lists(words, min_size=2, max_size=8, unique_by=lambda text: " ".join(text.split()).casefold()))
+@given(texts=st.lists(words, min_size=6, max_size=8, unique_by=lambda text: " ".join(text.split()).casefold()))
 def test_any_text_survives_but_for_its_white_space(tmp_path_factory, suffix, texts):
     rows = [(str(i % 2), text) for i, text in enumerate(texts)]
     path = tmp_path_factory.mktemp("any") / f"rows{suffix}"
@@ -60,46 +62,48 @@ def test_any_text_survives_but_for_its_white_space(tmp_path_factory, suffix, tex
 
 def test_a_header_windows_line_ends_a_byte_order_mark_and_empty_lines_are_no_rows(tmp_path):
     path = tmp_path / "rows.tsv"
-    path.write_bytes("\ufefflabel\ttext\r\n\r\n1\tone\r\n0\tzero\r\n\r\n".encode())
+    path.write_bytes("\ufefflabel\ttext\r\n\r\n1\tone\r\n0\tzero\r\n\r\n".encode() + MORE)
     corpus = read(path)
-    assert corpus.texts == ["one", "zero"]
+    assert corpus.texts == ["one", "zero", "c", "d", "e", "f"]
     assert corpus.classes == ["0", "1"]
 
 
 def test_whole_number_labels_sort_by_value(tmp_path):
     path = tmp_path / "rows.jsonl"
-    values = [10, 9, -1, 9, 10, -1]
+    values = [10, 9, -1, 9, 10, -1, -1, 9, 10]
     path.write_text("".join(json.dumps({"label": v, "text": f"row {i}"}) + "\n" for i, v in enumerate(values)))
     corpus = read(path)
     assert corpus.classes == ["-1", "9", "10"]
-    assert corpus.labels.tolist() == [2, 1, 0, 1, 2, 0]
+    assert corpus.labels.tolist() == [2, 1, 0, 1, 2, 0, 0, 1, 2]
 
 
 def test_columns_are_named_in_the_recipe(tmp_path):
     path = tmp_path / "rows.csv"
-    path.write_text('stars,review\n1,"two\nlines"\n5,great\n')
-    assert read(path, text_column="review", label_column="stars").texts == ["two lines", "great"]
+    path.write_text('stars,review\n1,"two\nlines"\n5,great\n5,good\n5,fine\n1,bad\n1,poor\n')
+    corpus = read(path, text_column="review", label_column="stars")
+    assert corpus.texts == ["two lines", "great", "good", "fine", "bad", "poor"]
 
 
 def test_a_folder_is_one_domain_a_file_in_the_order_of_names(tmp_path):
     (tmp_path / "b.tsv").write_text("1\tbee\n0\tbat\n")
-    (tmp_path / "a.csv").write_text("label,text\n1,ant\n0,ape\n1,BEE\n")
+    (tmp_path / "a.csv").write_text("label,text\n1,ant\n0,ape\n1,BEE\n0,asp\n1,auk\n")
     (tmp_path / "README.md").write_text("not data")
     (tmp_path / ".hidden.tsv").write_text("not data")
     corpus = read(tmp_path)
-    assert corpus.texts == ["ant", "ape", "BEE", "bat"]  # "bee" repeats BEE and goes
+    assert corpus.texts == ["ant", "ape", "BEE", "asp", "auk", "bat"]  # "bee" repeats BEE and goes
     assert corpus.domain_names == ["a", "b"]
-    assert corpus.domains.tolist() == [0, 0, 0, 1]
+    assert corpus.domains.tolist() == [0, 0, 0, 0, 0, 1]
 
 
 def test_files_of_one_name_keep_their_endings(tmp_path):
-    (tmp_path / "a.tsv").write_text("1\tbee\n")
+    (tmp_path / "a.tsv").write_bytes(b"1\tbee\n" + MORE)
     (tmp_path / "a.csv").write_text("label,text\n0,ant\n")
     assert read(tmp_path).domain_names == ["a.csv", "a.tsv"]
 
 
 ENDINGS = ".tsv, .txt, .csv, .jsonl, each also with .gz"
 SET = "set data.text_column and data.label_column"
+CORRECT = "correct the label, remove it or add rows"
 MALFORMED = [
     ("x.tsv", b"", "{path}: no rows; expected a label and a text a line"),
     ("x.csv", b"label,text\n", "{path}: no rows; expected a label and a text a line"),
@@ -111,6 +115,22 @@ MALFORMED = [
     ("x.tsv", b"1\ta\n1\tb\n", "{path}: every label is '1'; at least two classes are needed"),
     ("x.tsv", b"1\ta\n0\tA\n", "{path}: no row is left; texts are needed that do not carry contradicting labels"),
     ("x.tsv", b"a b\t1\nc d\t0\ne f\t2\n", "{path}: 3 different labels in 3 rows; are text and label swapped?"),
+    (
+        "x.tsv",
+        b"\nsentiment\treview\n1\ta\n0\tb\n" + MORE,
+        "{path}:2: the label 'sentiment' has 1 row; every class needs 3 or more: if this line is a header, "
+        "set data.label_column to 'sentiment' and data.text_column to 'review', else " + CORRECT,
+    ),
+    (
+        "x.tsv",
+        b"label\ttext\n1\ta\n0\tb\nlabel\ttext\n" + MORE,
+        "{path}:4: the label 'label' has 1 row; every class needs 3 or more: " + CORRECT,
+    ),
+    (
+        "x.jsonl",
+        b"".join(b'{"label": %d, "text": "%d"}\n' % (i % 7 < 2, i) for i in range(7)),
+        "{path}:1: the label '1' has 2 rows; every class needs 3 or more: " + CORRECT,
+    ),
     ("x.csv", b"stars,review\n1,a\n", "{path}:1: no column label; found stars, review: " + SET),
     ("x.csv", b"label;text\n1;a\n", "{path}:1: no column label; found label;text: " + SET),
     ("x.csv", b"label,text\n1,a\n0,b,c\n", "{path}:3: found 3 cells; the header has 2"),
@@ -128,6 +148,17 @@ MALFORMED = [
     ("x.jsonl", b"[1, 2]\n", "{path}:1: found '[1, 2]'; expected a JSON object such as {{...}}"),
     ("x.jsonl", b'{"label": 1, "text": 5}\n', "{path}:1: the text is '5'; it must be text"),
     ("x.jsonl", b'{"label": 0.5, "text": "a"}\n', "{path}:1: the label is '0.5'; it must be text or a whole number"),
+    (
+        "x.jsonl",
+        b'{"label": 1, "text": "a"}\n{"label": ' + b"9" * 5000 + b', "text": "a"}\n',
+        '{path}:2: a number is too long; write it as text, in quotes: \'{{"label": ' + "9" * 30 + "…'",
+    ),
+    (
+        "x.jsonl",
+        b'{"label": 1, "text": ' + b"[" * 200_000 + b"]" * 200_000 + b"}\n",
+        '{path}:1: too deeply nested; a label and a text are enough: \'{{"label": 1, "text": ' + "[" * 19 + "…'",
+    ),
+    ("x.jsonl", b'{"label": 1, "text": [[5]]}\n', "{path}:1: the text is '[…]'; it must be text"),
     ("x.parquet", b"PAR1", "{path}: the ending .parquet is not known; use " + ENDINGS),
     ("x", b"1\ta\n", "{path}: the ending (none) is not known; use " + ENDINGS),
     ("x.tsv.gz", b"1\ta\n0\tb\n", "{path}: not a whole gzip file (Not a gzipped file (b'1\\t')); compress it again"),
@@ -156,12 +187,33 @@ def test_a_path_that_is_not_there_says_where_it_starts(tmp_path):
     assert str(raised.value) == wanted
 
 
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("x" * 5000, f"'{'x' * 40}…': cannot be read (File name too long); change data.path"),
+        ("~nobodyy/x.tsv", "'~nobodyy/x.tsv': no such home folder; write data.path without the ~"),
+    ],
+)
+def test_a_path_that_the_file_system_refuses_is_one_line(path, error):
+    with pytest.raises(DataError) as raised:
+        read(path)
+    assert str(raised.value) == error
+
+
 def test_a_folder_without_data_says_what_it_may_hold(tmp_path):
     (tmp_path / "README.md").write_text("nothing")
     with pytest.raises(DataError) as raised:
         read(tmp_path)
     wanted = f"{tmp_path}: no file in this folder can be read; one file a domain is expected: {ENDINGS}"
     assert str(raised.value) == wanted
+
+
+def test_a_header_in_every_file_of_a_folder_is_found_out(tmp_path):
+    for name in "abcd":
+        (tmp_path / f"{name}.tsv").write_text(f"stars\treview\n1\tgood {name}\n0\tbad {name}\n")
+    with pytest.raises(DataError, match=r"a\.tsv:1: the label 'stars' has 1 row"):
+        read(tmp_path)
+    assert read(tmp_path, label_column="stars", text_column="review").classes == ["0", "1"]
 
 
 def test_a_file_that_repeats_another_is_named(tmp_path):

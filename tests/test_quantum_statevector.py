@@ -13,6 +13,7 @@ from quantum.ansatz import Ansatz, AnsatzError
 from quantum.circuits import FEATURE_MAPS
 from quantum.statevector import Compiled, probabilities
 from quantum.vqc import vqc
+from recipes.schema import RecipeError
 
 GATES = {  # name → (qubits, parameters)
     **dict.fromkeys(("h", "x", "y", "z", "s", "t"), (1, 0)),
@@ -101,7 +102,7 @@ def test_zz_is_the_form_of_the_paper(scale):
 
 
 def test_more_qubits_than_memory_is_an_error_before_memory_is_taken():
-    with pytest.raises(MemoryError, match="40 qubits need"):
+    with pytest.raises(RecipeError, match=r"40 qubits need .*; lower student\.qubits or data\.rows$"):
         probabilities(QuantumCircuit(40), np.empty((1, 0)))
 
 
@@ -115,6 +116,10 @@ def test_rows_of_another_width_and_measured_circuits_are_refused():
     circuit.measure_all()
     with pytest.raises(ValueError, match="measure is not a gate"):
         probabilities(circuit, np.zeros((2, 1)))
+
+
+def test_an_ansatz_that_cannot_be_is_a_recipe_that_cannot_be_run():
+    assert issubclass(AnsatzError, RecipeError)
 
 
 def test_an_ansatz_checks_itself():

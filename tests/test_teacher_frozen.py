@@ -1,6 +1,7 @@
 """The frozen encoder: its cache offline, its vectors where the weights are at hand."""
 
 import hashlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from data.assets import DataError, extract
 from data.stages import Stage
-from recipes.schema import FeaturesConfig
+from recipes.schema import FeaturesConfig, InputError
 from teacher import frozen
 from teacher.encoders import ENCODERS, encoder
 
@@ -44,9 +45,73 @@ def test_a_failed_write_leaves_no_file(fake, tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(frozen.np, "save", fails)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(
+        InputError, match=r"cannot be written \(disk full\); set QFLOCK_CACHE to a folder you can write"
+    ):
         frozen.MiniLm().apply({}, ["a"])
     assert list((tmp_path / "features").iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_refused_before_any_work(fake, tmp_path, monkeypatch):
+    monkeypatch.setattr("data.assets.os.access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(InputError) as raised:
+        frozen.MiniLm().apply({}, ["a"])
+    where = tmp_path / "features"
+    wanted = f"{where} cannot be used (Permission denied); set QFLOCK_CACHE to a folder you can write"
+    assert str(raised.value) == wanted
+    assert fake == []
+
+
+def test_a_cache_folder_that_is_a_file_is_refused(fake, tmp_path):
+    (tmp_path / "features").write_text("")
+    with pytest.raises(InputError, match="set QFLOCK_CACHE"):
+        frozen.MiniLm().apply({}, ["a"])
+
+
+def test_a_full_cache_is_read_where_it_cannot_be_written(fake, monkeypatch):
+    first = frozen.MiniLm().apply({}, ["a"])
+    monkeypatch.setattr("data.assets.os.access", lambda path, mode: False)
+    assert_array_equal(frozen.MiniLm().apply({}, ["a"]), first)
+
+
+def test_another_torch_makes_another_file(fake, tmp_path, monkeypatch):
+    frozen.MiniLm().apply({}, ["a"])
+    monkeypatch.setattr(frozen, "version", lambda package: f"another {package}")
+    frozen.MiniLm().apply({}, ["a"])
+    assert len(list((tmp_path / "features").iterdir())) == 2
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_encoding_runs_on_one_thread_whatever_its_caller_had(tmp_path, monkeypatch, threads):
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    seen = []
+
+    class FakeEncoder:
+        def eval(self):
+            return self
+
+        def __call__(self, input_ids, attention_mask):
+            seen.append(torch.get_num_threads())
+            if len(seen) > 1:
+                raise RuntimeError("broken")
+            return SimpleNamespace(last_hidden_state=torch.ones(*input_ids.shape, 384))
+
+    def tokenizer(texts, **options):
+        ones = torch.ones(len(texts), 2, dtype=torch.int64)
+        return {"input_ids": ones, "attention_mask": ones}
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lambda *a, **k: tokenizer)
+    monkeypatch.setattr(transformers.AutoModel, "from_pretrained", lambda *a, **k: FakeEncoder())
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        assert_allclose(np.linalg.norm(frozen.encode(tmp_path, ["a", "b"]), axis=1), 1, rtol=1e-6)
+        with pytest.raises(RuntimeError, match="broken"):
+            frozen.encode(tmp_path, ["a"])
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1, 1]
 
 
 @given(one=st.lists(st.text(max_size=4), max_size=4), two=st.lists(st.text(max_size=4), max_size=4))

@@ -1,0 +1,21 @@
+"""Random numbers: every purpose has a stream of its own, so that no draw repeats or shifts another."""
+
+import numpy as np
+
+PURPOSES = {  # above 10 000, the most rounds: the draws of round r are seeded with (seed, r)
+    "synthetic": 10_001,
+    "reference": 10_002,
+    "partition": 10_003,
+    "share": 10_004,
+    "reduction": 10_005,
+    "student": 10_006,
+    "twin": 10_007,
+    "noop": 10_008,
+}
+
+
+def stream(seed: int, purpose: str, member: int | None = None) -> np.random.Generator:
+    """The numbers of one purpose under a recipe's seed, or of one member of it, such as a client."""
+    number = PURPOSES[purpose]
+    # member + 1, for NumPy seeds alike with (…, 0) and without it
+    return np.random.default_rng((seed, number) if member is None else (seed, number, member + 1))
