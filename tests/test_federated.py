@@ -63,6 +63,7 @@ class ScriptedClients:
                 loss=scores,
                 majority=0.5,
                 logistic=0.6,
+                head=0.6,
                 seconds=0.01,
             )
         return [self.report(client, arm, arrays) for arm, arrays in asked.arms.items()]
