@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export FLWR_TELEMETRY_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-extras check bench bench-poisoning clean
+.PHONY: help setup run test test-processes test-extras check bench bench-poisoning clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 17
@@ -30,7 +30,10 @@ run: setup  ## run the default recipe (RECIPE=reviews) and show its report
 	$(BIN)/qflock run $(RECIPE)
 
 test: setup  ## the tests that need nothing beyond this machine
-	$(BIN)/python -m pytest -m 'not hub and not network' tests
+	$(BIN)/python -m pytest -m 'not processes and not hub and not network' tests
+
+test-processes: setup  ## a federation on real Flower processes, one of which is killed
+	$(BIN)/python -m pytest -m processes tests
 
 test-extras: setup  ## the tests that reach the package index or need the extra `hub` (279 MB), which it installs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[dev,hub]'
@@ -41,7 +44,9 @@ check: setup  ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: setup  ## time the federation beside a bare Flower app
+bench: setup  ## time starting, a fit and a round, beside bare Flower and qiskit-machine-learning
+	$(BIN)/python -m bench.startup
+	$(BIN)/python -m bench.engine
 	$(BIN)/python -m bench.federation
 
 bench-poisoning: setup  ## accuracy of every aggregator among clients that lie, with intervals

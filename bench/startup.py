@@ -1,9 +1,15 @@
 """How long a user waits for the program itself: fresh processes, median wall seconds. `python -m bench.startup`"""
 
+import json
 import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
+
+from bench.machine import facts
+
+RESULTS = Path(__file__).parent / "results" / "startup.json"
 
 COMMANDS = {
     "qflock --help": ["-c", "import sys, qflock; sys.argv = ['qflock', '--help']; qflock.main()"],
@@ -31,6 +37,9 @@ def main() -> None:
     for name, found in times.items():
         counted = found[1:]  # the first fills the file cache
         print(f"{name:32} median {statistics.median(counted):.2f} s  (from {min(counted):.2f} to {max(counted):.2f})")
+    medians = {name: round(statistics.median(found[1:]), 3) for name, found in times.items()}
+    head = {"schema": 1, **facts(("flwr", "typer", "rich"))}
+    RESULTS.write_text(json.dumps({**head, "median_seconds": medians, "runs": RUNS}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
