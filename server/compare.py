@@ -158,20 +158,18 @@ def reading(pair: Pair) -> str:
             f"({LEVEL:.0%} interval {between(found.interval)}; {seeds})."
         )
     low, high = found.interval
+    why = f"{LEVEL:.0%} interval {between(found.interval)} points"
     if low > 0 or high < 0:
-        return (
-            f"{pair.better} against {pair.other}: not shown; the bootstrap interval ({between(found.interval)} points) "
-            f"leaves 0 out, but the t interval ({between(found.t_interval)}), fairer to {seeds}, does not."
-        )
+        why += f" without 0, but Student's t interval, fairer to {seeds}, is {between(found.t_interval)}"
     return (
-        f"{pair.better} against {pair.other}: no difference shown ({LEVEL:.0%} interval {between(found.interval)} "
-        f"points); {seeds} would show one of {100 * found.detectable:.1f} points four times in five."
+        f"{pair.better} against {pair.other}: no difference shown ({why}); "
+        f"{seeds} would show one of {100 * found.detectable:.1f} points four times in five."
     )
 
 
 def points(share: float) -> str:
     """A share as signed percentage points; what rounds to zero has no minus."""
-    return f"{round(100 * share, 1) + 0.0:+.1f}"
+    return f"{round(100 * share, 1) + 0.0:+.1f}".replace("-", "−")
 
 
 def between(interval: tuple[float, float]) -> str:
