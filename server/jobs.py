@@ -138,9 +138,7 @@ def only_one(folder: Path) -> Iterator[int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise InputError(
-                f"{folder} is being worked on: another sweep, or runs that one left, still go on"
-            ) from None
+            raise InputError(f"{folder} is at work: another sweep, or runs that one left, still go on") from None
         yield file.fileno()
 
 

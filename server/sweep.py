@@ -55,9 +55,7 @@ def grid(sets: Iterable[str]) -> list[list[str]]:
         if not equals or not key.strip():
             raise RecipeError(f"--set {text}: write it as key=value,value, for example --set student.reps=1,2,3")
         if key.strip() == "seed":
-            raise RecipeError(
-                f"--set {text}: a sweep counts its seeds itself; write --seeds 5, and --seed for the first"
-            )
+            raise RecipeError(f"--set {text}: a sweep counts its seeds itself; say --seeds 5, and --seed for the first")
         keys[key.strip()] = split(values)
     return [[f"{key}={value}" for key, value in zip(keys, chosen, strict=True)] for chosen in product(*keys.values())]
 
