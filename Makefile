@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 export FLWR_TELEMETRY_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-extras check bench clean
+.PHONY: help setup run test test-extras check bench reviews tables clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -40,6 +40,13 @@ check: setup  ## format, lint and types
 
 bench: setup  ## time the federation beside a bare Flower app
 	$(BIN)/python -m bench.federation
+
+reviews: setup  ## run the recipe `reviews` over five seeds and write its table into the README
+	$(BIN)/python -m bench.reviews
+	$(BIN)/python -m bench.tables
+
+tables: setup  ## write bench/results/*.json into the README's tables
+	$(BIN)/python -m bench.tables
 
 clean:  ## remove what setup and the tests made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
