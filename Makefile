@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export FLWR_TELEMETRY_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-processes test-extras check bench bench-poisoning clean
+.PHONY: help setup run test test-processes test-extras check bench bench-poisoning reviews tables clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 17
@@ -51,6 +51,13 @@ bench: setup  ## time starting, a fit and a round, beside bare Flower and qiskit
 
 bench-poisoning: setup  ## accuracy of every aggregator among clients that lie, with intervals
 	$(BIN)/python -m bench.poisoning
+
+reviews: setup  ## run the recipe `reviews` over five seeds and write its table into the README
+	$(BIN)/python -m bench.reviews
+	$(BIN)/python -m bench.tables
+
+tables: setup  ## write bench/results/*.json into the README's tables
+	$(BIN)/python -m bench.tables
 
 clean:  ## remove what setup and the tests made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -6,8 +6,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-from bench.machine import facts
+from rich.table import Table
+
+from bench.machine import facts, wide_console
 
 RESULTS = Path(__file__).parent / "results" / "startup.json"
 
@@ -34,12 +37,21 @@ def main() -> None:
     for _ in range(RUNS + 1):
         for name, arguments in COMMANDS.items():
             times[name].append(seconds(arguments))
-    for name, found in times.items():
-        counted = found[1:]  # the first fills the file cache
-        print(f"{name:32} median {statistics.median(counted):.2f} s  (from {min(counted):.2f} to {max(counted):.2f})")
-    medians = {name: round(statistics.median(found[1:]), 3) for name, found in times.items()}
-    head = {"schema": 1, **facts(("flwr", "typer", "rich"))}
-    RESULTS.write_text(json.dumps({**head, "median_seconds": medians, "runs": RUNS}, indent=1) + "\n", encoding="utf-8")
+    counted = {name: found[1:] for name, found in times.items()}  # the first fills the file cache
+    medians = {name: round(statistics.median(found), 2) for name, found in counted.items()}
+    results = {"schema": 1, **facts(("flwr", "typer", "rich")), "runs": RUNS, "median_seconds": medians}
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    wide_console().print(table(results))
+
+
+def table(results: dict[str, Any]) -> Table:
+    """One row a command."""
+    drawn = Table(title=f"a fresh process, median of {results['runs']}", title_justify="left")
+    drawn.add_column("command")
+    drawn.add_column("seconds", justify="right")
+    for name, seconds in results["median_seconds"].items():
+        drawn.add_row(name, f"{seconds:.2f}")
+    return drawn
 
 
 if __name__ == "__main__":

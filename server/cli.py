@@ -131,3 +131,62 @@ def resolved(recipe: str, set_: list[str] | None, clients: int | None, seed: int
     overrides: list[Any] = list(set_ or [])
     overrides += [f"{key}={value}" for key, value in (("clients", clients), ("seed", seed)) if value is not None]
     return load(recipe, overrides)
+
+
+SeedsOption = Annotated[int, typer.Option(min=1, help="how many seeds")]
+FirstSeedOption = Annotated[int, typer.Option("--seed", help="the first seed")]
+JobsOption = Annotated[int | None, typer.Option(min=1, help="runs side by side, instead of one a core")]
+
+
+@command.command()
+def sweep(
+    recipe: RecipeArgument,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=A,B,…", help="values of one key; repeatable, all combined")
+    ] = None,
+    seeds: SeedsOption = 5,
+    seed: FirstSeedOption = 0,
+    clients: ClientsOption = None,
+    jobs: JobsOption = None,
+    runs_dir: RunsDirOption = Path("runs"),
+) -> None:
+    """Run every combination of values at every seed, side by side, then compare; goes on where it was interrupted."""
+    from server.jobs import finish
+    from server.sweep import grid, planned
+
+    fixed = [f"clients={clients}"] if clients is not None else []
+    finish(
+        planned(recipe, [[*chosen, *fixed] for chosen in grid(set_ or [])], range(seed, seed + seeds), runs_dir), jobs
+    )
+
+
+@command.command()
+def ablate(
+    recipe: RecipeArgument,
+    set_: SetOption = None,
+    seeds: SeedsOption = 5,
+    seed: FirstSeedOption = 0,
+    jobs: JobsOption = None,
+    runs_dir: RunsDirOption = Path("runs"),
+) -> None:
+    """Change one part of a recipe at a time (regulation, selection, reduction, feature map), then compare."""
+    from server.ablation import ablation
+    from server.jobs import finish
+
+    finish(ablation(recipe, set_ or [], range(seed, seed + seeds), runs_dir), jobs)
+
+
+@command.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="run folders, or a sweep's folder for all in it")],
+    csv: Annotated[Path | None, typer.Option(help="write all numbers here")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="write the tables here")] = None,
+    png: Annotated[Path | None, typer.Option(help="draw the curves here")] = None,
+) -> None:
+    """Compare finished runs: means over seeds, paired differences, and what they allow to be said."""
+    from server.compare import compare as compared
+    from server.outcome import outcome
+    from server.sweep import runs_in
+    from server.tables import show
+
+    show(compared([outcome(folder) for folder in runs_in(runs)]), csv, markdown, png)

@@ -128,3 +128,32 @@ def run_here(monkeypatch, tmp_path):
         return folder
 
     return run
+
+
+@pytest.fixture
+def run_of():
+    """`run_of(folder, recipe, {arm: accuracy}, …)`: a run folder as a finished run leaves it, without running."""
+    from server.folder import as_yaml
+    from server.ledger import Ledger
+
+    def write(folder, recipe, accuracies=None, rounds=3, end="completed"):
+        accuracies = accuracies or {"student": 0.8, "twin": 0.7}
+        folder.mkdir(parents=True)
+        (folder / "recipe.yaml").write_text(as_yaml(recipe))
+        (folder / "environment.json").write_text('{"qflock": "0.1.0 abc", "packages": {}}')
+        ledger = Ledger(folder)
+        ledger.append({"kind": "prepare", "bytes_up": 10, "bytes_down": 20, "seconds": {"round": 1.0}})
+        for number in range(1, rounds + 1):
+            arm = {"reference_loss": 1 / number, "reference_accuracy": 0.5, "clients": {"0": {"evaluations": 7}}}
+            arms = dict.fromkeys(accuracies, arm)
+            said = {"bytes_up": 1, "bytes_down": 2, "seconds": {"round": 0.5}}
+            ledger.append({"kind": "round", "round": number, "arms": arms} | said)
+        if end == "completed":
+            arms = {name: {"accuracy": accuracy} for name, accuracy in accuracies.items()}
+            score = {"kind": "score", "arms": arms, "majority": 0.5, "logistic": 0.75, "head": 0.7, "seconds": {}}
+            ledger.append(score)
+        if end:
+            ledger.append({"kind": "end", "state": end, "reason": "as the test says", "seconds": {}})
+        return folder
+
+    return write

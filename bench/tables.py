@@ -1,0 +1,55 @@
+"""The README's tables, written from bench/results/*.json: `python -m bench.tables`, or `make tables`.
+
+A table stands between `<!-- table: NAME -->` and `<!-- /table -->`, and NAME.json holds its numbers.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench import engine, federation, poisoning, reviews, startup
+from recipes.schema import InputError
+from server.tables import markdown
+
+README = Path(__file__).parent.parent / "README.md"
+RESULTS = Path(__file__).parent / "results"
+BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+
+Results = dict[str, Any]
+
+
+def main() -> None:
+    """Write the tables into the README."""
+    README.write_text(rendered(README.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
+
+
+def rendered(text: str, results: Path) -> str:
+    """The text with every marked table as its results file says."""
+    return BLOCK.sub(lambda block: f"{block[1]}{table(block[2], results)}\n{block[3]}", text)
+
+
+def table(name: str, results: Path) -> str:
+    """One table as Markdown."""
+    path = results / f"{name}.json"
+    if name not in TABLES or not path.is_file():
+        raise InputError(f"README.md has a table {name}, but there is no {path.name} that bench.tables can draw")
+    return TABLES[name](json.loads(path.read_text(encoding="utf-8")))
+
+
+def named(text: str) -> list[str]:
+    """The tables that a text has room for."""
+    return [block[2] for block in BLOCK.finditer(text)]
+
+
+TABLES: dict[str, Callable[[Results], str]] = {
+    "reviews": lambda results: f"{markdown(reviews.table(results))}\n\n{reviews.note(results)}",
+    "federation": lambda results: markdown(federation.table(results)),
+    "engine": lambda results: markdown(engine.table(results)),
+    "poisoning": lambda results: markdown(poisoning.table(results, "student")),
+    "startup": lambda results: markdown(startup.table(results)),
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""Runs beside each other: accuracy by arm over seeds, paired differences, and one sentence that the numbers allow.
+
+A group is all runs of one recipe but for its seed. Differences are paired by seed: an arm against its twin within a
+group, and every group against the first.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+from recipes.schema import InputError, Recipe
+from server.outcome import BASELINES, Outcome
+from server.statistics import FEWEST, LEVEL, Difference, Estimate, difference, estimate, mean
+
+
+@dataclass(frozen=True)
+class Group:
+    """All runs of one recipe but for its seed."""
+
+    label: str
+    runs: dict[int, Outcome]  # by seed
+
+    @property
+    def arms(self) -> list[str]:
+        return next(iter(self.runs.values())).arms
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm, or one baseline, of one group."""
+
+    group: str
+    arm: str
+    accuracy: Estimate
+    loss: float | None  # means over seeds; a baseline has none
+    evaluations: float | None
+    bytes: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One comparison: `better` minus `other`, as the reading names them."""
+
+    better: str
+    other: str
+    found: Difference
+
+    @property
+    def label(self) -> str:
+        return f"{self.better} − {self.other}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that the tables, files and curves are drawn from."""
+
+    groups: list[Group]
+    base: str  # the keys in which groups differ, as in the first
+    rows: list[Row]
+    pairs: list[Pair]
+
+    @property
+    def caution(self) -> str:
+        """What many comparisons at once are worth."""
+        judged = sum(pair.found.n >= FEWEST for pair in self.pairs)
+        if judged < 2:
+            return ""
+        chance = f"{judged * (1 - LEVEL):.2g}"
+        return f"{judged} comparisons at {LEVEL:.0%}: by chance alone, expect {chance} to show a difference."
+
+
+def compare(outcomes: Sequence[Outcome]) -> Comparison:
+    """Group the runs, estimate every arm, and pair what can be paired."""
+    groups, base = grouped(outcomes)
+    rows = [row(group, arm) for group in groups for arm in (*group.arms, *BASELINES)]
+    return Comparison(groups, base, rows, pairs(groups))
+
+
+def grouped(outcomes: Sequence[Outcome]) -> tuple[list[Group], str]:
+    """The groups in the order of their first runs, and what the first one's label stands for."""
+    by_recipe: dict[Recipe, dict[int, Outcome]] = {}
+    for outcome in outcomes:
+        runs = by_recipe.setdefault(replace(outcome.recipe, seed=0), {})
+        seed = outcome.recipe.seed
+        if seed in runs:
+            raise InputError(
+                f"{runs[seed].folder} and {outcome.folder} are the same recipe and seed, so the same numbers: drop one"
+            )
+        runs[seed] = outcome
+    flats = [flat(asdict(recipe)) for recipe in by_recipe]
+    varying = [key for key in flats[0] if any(one[key] != flats[0][key] for one in flats)]
+    labels = [
+        " ".join(f"{key}={one[key]}" for key in varying if one[key] != flats[0][key]) or str(one["name"])
+        for one in flats
+    ]
+    base = " ".join(f"{key}={flats[0][key]}" for key in varying)
+    ordered = [dict(sorted(group.items())) for group in by_recipe.values()]
+    return [Group(label, found) for label, found in zip(labels, ordered, strict=True)], base
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted key → value, the seed left out."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return {key: value for key, value in found.items() if key != "seed"}
+
+
+def row(group: Group, arm: str) -> Row:
+    """An arm's means over the seeds of its group."""
+    runs = list(group.runs.values())
+    trained = arm in group.arms
+    return Row(
+        group.label,
+        arm,
+        estimate([run.accuracy(arm) for run in runs]),
+        mean([run.trace(arm, "reference_loss")[-1] for run in runs]) if trained else None,
+        mean([run.evaluations(arm) for run in runs]) if trained else None,
+        mean([run.bytes for run in runs]),
+        mean([run.seconds for run in runs]),
+    )
+
+
+def pairs(groups: Sequence[Group]) -> list[Pair]:
+    """Arm against arm within each group, then each group against the first, arm by arm, on the seeds both have."""
+    found = []
+    for group in groups:
+        for arm, other in pairwise(group.arms):
+            sides = [[run.accuracy(name) for run in group.runs.values()] for name in (arm, other)]
+            where = f"{group.label}: " if len(groups) > 1 else ""
+            found.append(Pair(f"{where}{arm}", other, difference(*sides)))
+    first = groups[0]
+    for group in groups[1:]:
+        seeds = [seed for seed in group.runs if seed in first.runs]
+        for arm in [arm for arm in group.arms if arm in first.arms and seeds]:
+            sides = [[side.runs[seed].accuracy(arm) for seed in seeds] for side in (group, first)]
+            found.append(Pair(f"{group.label}: {arm}", first.label, difference(*sides)))
+    return found
+
+
+def reading(pair: Pair) -> str:
+    """One sentence that claims no more than the intervals allow; differences in percentage points of accuracy."""
+    found, seeds = pair.found, f"{pair.found.n} seed{'s' * (pair.found.n != 1)}"
+    if found.interval is None or found.t_interval is None or found.detectable is None:
+        return (
+            f"{pair.better} against {pair.other}: {points(found.mean)} points on {seeds}; "
+            f"fewer than {FEWEST} give no interval, so nothing is shown."
+        )
+    if found.spread == 0:
+        same = "scored the same" if abs(found.mean) < 1e-12 else f"differed by the same {points(found.mean)} points"
+        return f"{pair.better} and {pair.other} {same} on each of {seeds}; without a spread no interval means anything."
+    if found.shown:
+        word = "better" if found.mean > 0 else "worse"
+        return (
+            f"{pair.better} is {word} than {pair.other} by {abs(100 * found.mean):.1f} points "
+            f"({LEVEL:.0%} interval {between(found.interval)}; {seeds})."
+        )
+    low, high = found.interval
+    why = f"{LEVEL:.0%} interval {between(found.interval)} points"
+    if low > 0 or high < 0:
+        why += f" without 0, but Student's t interval, fairer to {seeds}, is {between(found.t_interval)}"
+    return (
+        f"{pair.better} against {pair.other}: no difference shown ({why}); "
+        f"{seeds} would show one of {100 * found.detectable:.1f} points four times in five."
+    )
+
+
+def points(share: float) -> str:
+    """A share as signed percentage points; what rounds to zero has no minus."""
+    return f"{round(100 * share, 1) + 0.0:+.1f}".replace("-", "−")
+
+
+def between(interval: tuple[float, float]) -> str:
+    """An interval in signed percentage points."""
+    return f"{points(interval[0])} to {points(interval[1])}"

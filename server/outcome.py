@@ -1,0 +1,88 @@
+"""What a finished run came to, read from its folder; and how far one that has not finished is."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recipes.load import load
+from recipes.schema import InputError, Recipe
+from server.ledger import SCHEMA, Line, lines
+
+BASELINES = ("head", "logistic", "majority")  # beside the arms: what needs no federation
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A completed run: its recipe, and its ledger taken apart."""
+
+    folder: Path
+    recipe: Recipe
+    score: Line
+    rounds: list[Line]
+    bytes: int
+    seconds: float  # of all visits; starting Flower and Ray is not among them
+
+    @property
+    def arms(self) -> list[str]:
+        return list(self.score["arms"])
+
+    def accuracy(self, name: str) -> float:
+        """On the clients' test rows; of an arm or a baseline."""
+        arm = self.score["arms"].get(name)
+        return float(arm["accuracy"] if arm else self.score[name])
+
+    def trace(self, arm: str, key: str) -> list[float]:
+        """One number a round on the server's reference rows; an arm that has stopped keeps its last."""
+        found: list[float] = []
+        for line in self.rounds:
+            found.append(line["arms"][arm][key] if arm in line["arms"] else found[-1])
+        return found
+
+    def evaluations(self, arm: str) -> int:
+        """Objective evaluations of all clients in all rounds."""
+        parts = [line["arms"][arm]["clients"].values() for line in self.rounds if arm in line["arms"]]
+        return sum(client["evaluations"] for clients in parts for client in clients)
+
+
+def outcome(folder: Path) -> Outcome:
+    """Read a completed run; anything else is one line that says what to do."""
+    if not (folder / "recipe.yaml").is_file():
+        raise InputError(f"{folder} is not a run folder: it has no recipe.yaml")
+    ledger = whole(folder)
+    end = ledger[-1] if ledger and ledger[-1]["kind"] == "end" else None
+    if end is None or end["state"] != "completed":
+        state = f"failed: {end['reason']}" if end else f"has not ended ({reached(ledger)} rounds so far)"
+        raise InputError(f"{folder} {state}. Go on with: qflock resume {folder}")
+    score = next((line for line in ledger if line["kind"] == "score"), {})
+    if not score.get("arms"):
+        raise InputError(f"{folder} has no accuracy to compare: its students learn nothing")
+    return Outcome(
+        folder,
+        load(str(folder / "recipe.yaml")),
+        score,
+        [line for line in ledger if line["kind"] == "round"],
+        sum(line.get(key, 0) for line in ledger for key in ("bytes_up", "bytes_down")),
+        sum(line["seconds"].get("round", 0.0) for line in ledger),
+    )
+
+
+def whole(folder: Path) -> list[Line]:
+    """A run's ledger, once every line of it is one that this program reads."""
+    try:
+        ledger = lines(folder)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{folder / 'rounds.jsonl'} is damaged ({error}): run the recipe again") from None
+    for line in ledger:
+        found: Any = line.get("schema") if isinstance(line, dict) else None
+        if found != SCHEMA:
+            raise InputError(
+                f"{folder / 'rounds.jsonl'} has schema {found}, this qflock reads {SCHEMA}: "
+                f"run again with: qflock run {folder / 'recipe.yaml'}"
+            )
+    return ledger
+
+
+def reached(ledger: list[Line]) -> int:
+    """The last round in a ledger."""
+    return max((int(line["round"]) for line in ledger if line["kind"] == "round"), default=0)

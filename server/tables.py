@@ -1,0 +1,109 @@
+"""A comparison as tables: on the terminal, in Markdown and as CSV, all from the same cells."""
+
+import csv
+import io
+import sys
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from server.compare import Comparison, between, points, reading
+from server.statistics import LEVEL, Estimate
+
+
+def tables(comparison: Comparison) -> list[Table]:
+    """Every arm's accuracy and costs, then every paired difference."""
+    interval = f"{LEVEL:.0%} interval"
+    arms = Table(title="accuracy on the clients' test rows, means over seeds", title_justify="left")
+    for name in ("recipe", "arm", "seeds", "accuracy", interval, "loss", "evaluations", "bytes", "seconds"):
+        arms.add_column(name, justify="left" if name in ("recipe", "arm") else "right", no_wrap=name != "recipe")
+    for index, row in enumerate(comparison.rows):
+        last = index + 1 == len(comparison.rows) or comparison.rows[index + 1].group != row.group
+        costs = ["", "", "", ""]
+        if row.loss is not None and row.evaluations is not None:
+            costs = [f"{row.loss:.3f}", f"{row.evaluations:,.0f}", f"{row.bytes:,.0f}", f"{row.seconds:.0f}"]
+        found = row.accuracy
+        arms.add_row(row.group, row.arm, str(found.n), f"{found.mean:.1%}", spanned(found), *costs, end_section=last)
+    differences = Table(title="differences, paired by seed, in percentage points", title_justify="left")
+    for name in ("difference", "seeds", "mean", interval, "detectable"):
+        differences.add_column(name, justify="left" if name == "difference" else "right", no_wrap=name != "difference")
+    for pair in comparison.pairs:
+        found = pair.found
+        bounds = between(found.interval) if found.interval else "none"
+        least = f"{100 * found.detectable:.1f}" if found.detectable is not None else "none"
+        differences.add_row(pair.label, str(found.n), points(found.mean), bounds, least)
+    return [arms, differences] if comparison.pairs else [arms]
+
+
+def spanned(found: Estimate) -> str:
+    """An accuracy's interval, or that there is none."""
+    return f"{100 * found.interval[0]:.1f} to {found.interval[1]:.1%}" if found.interval else "none"
+
+
+def sentences(comparison: Comparison) -> list[str]:
+    """What the tables say, a comparison a sentence, and what to be careful about."""
+    base = [f"{comparison.groups[0].label} is {comparison.base}."] if comparison.base else []
+    return [*base, *map(reading, comparison.pairs), *filter(None, [comparison.caution])]
+
+
+def terminal(comparison: Comparison) -> Group:
+    """The whole comparison for a console."""
+    return Group(*tables(comparison), *map(Text, sentences(comparison)))
+
+
+def markdown(table: Table) -> str:
+    """Any table of strings as GitHub shows it."""
+    columns = list(table.columns)
+    heads = [plain(column.header) for column in columns]
+    rules = ["---:" if column.justify == "right" else "---" for column in columns]
+    cells = zip(*([plain(cell) for cell in column.cells] for column in columns), strict=True)
+    return "\n".join("| " + " | ".join(row) + " |" for row in (heads, rules, *cells))
+
+
+def plain(cell: object) -> str:
+    return str(cell).replace("|", "\\|").replace("\n", " ")
+
+
+def as_markdown(comparison: Comparison) -> str:
+    """Tables and sentences as one Markdown text."""
+    parts = [f"**{table.title}**\n\n{markdown(table)}" for table in tables(comparison)]
+    return "\n\n".join([*parts, "\n".join(f"- {said}" for said in sentences(comparison))]) + "\n"
+
+
+def as_csv(comparison: Comparison) -> str:
+    """One line an arm and one a difference, numbers in full; accuracies and differences are shares, not percent."""
+    heads = ("kind", "recipe", "arm", "seeds", "mean", "low", "high", "t_low", "t_high", "detectable")
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    out.writerow([*heads, "reference_loss", "evaluations", "bytes", "seconds", "reading"])
+    for row in comparison.rows:
+        found = row.accuracy
+        ends = [*(found.interval or ("", "")), "", "", ""]
+        costs = [row.loss, row.evaluations, row.bytes, row.seconds] if row.loss is not None else ["", "", "", ""]
+        out.writerow(["accuracy", row.group, row.arm, found.n, found.mean, *ends, *costs, ""])
+    for pair in comparison.pairs:
+        gap = pair.found
+        ends = [*(gap.interval or ("", "")), *(gap.t_interval or ("", ""))]
+        least = "" if gap.detectable is None else gap.detectable
+        out.writerow(
+            ["difference", pair.better, pair.other, gap.n, gap.mean, *ends, least, "", "", "", "", reading(pair)]
+        )
+    return text.getvalue()
+
+
+def show(comparison: Comparison, csv_file: Path | None, markdown_file: Path | None, png_file: Path | None) -> None:
+    """Print the comparison and write the files that were asked for."""
+    console = Console() if sys.stdout.isatty() else Console(width=120)  # a file or a pipe loses no column
+    console.print(terminal(comparison))
+    if csv_file:
+        csv_file.write_text(as_csv(comparison), encoding="utf-8")
+    if markdown_file:
+        markdown_file.write_text(as_markdown(comparison), encoding="utf-8")
+    if png_file:
+        from server.bands import bands
+
+        bands(comparison, png_file)
+    for path in filter(None, (csv_file, markdown_file, png_file)):
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True)

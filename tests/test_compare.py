@@ -1,0 +1,163 @@
+"""Grouping, pairing, reading and writing of run folders that no Flower made."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recipes.load import load
+from recipes.schema import InputError
+from server.bands import bands
+from server.compare import Pair, compare, reading
+from server.outcome import outcome
+from server.statistics import difference
+from server.tables import as_csv, as_markdown
+
+SMOKE = load("smoke")
+BASE = {0: (0.80, 0.70), 1: (0.82, 0.74), 2: (0.84, 0.73), 3: (0.79, 0.71), 4: (0.81, 0.72)}
+OTHER = {0: (0.70, 0.70), 1: (0.73, 0.71), 2: (0.72, 0.76), 7: (0.1, 0.1)}
+
+
+@pytest.fixture
+def outcomes(tmp_path, run_of):
+    """Five seeds of smoke, and four of smoke without regulation, three of them the same seeds."""
+    found = []
+    for law, runs in (("adaptive", BASE), ("none", OTHER)):
+        for seed, (student, twin) in runs.items():
+            recipe = load("smoke", [f"seed={seed}", f"regulate.law={law}"])
+            folder = run_of(tmp_path / f"{law}-{seed}", recipe, {"student": student, "twin": twin})
+            found.append(outcome(folder))
+    return found
+
+
+def test_runs_are_grouped_by_recipe_and_named_by_what_differs(outcomes):
+    comparison = compare(outcomes)
+    assert [(group.label, list(group.runs)) for group in comparison.groups] == [
+        ("smoke", [0, 1, 2, 3, 4]),
+        ("regulate.law=none", [0, 1, 2, 7]),
+    ]
+    assert comparison.base == "regulate.law=adaptive"
+    assert [(row.group, row.arm) for row in comparison.rows][:4] == [
+        ("smoke", "student"),
+        ("smoke", "twin"),
+        ("smoke", "head"),
+        ("smoke", "logistic"),
+        ("smoke", "majority"),
+    ]
+
+
+def test_differences_are_paired_by_seed_and_only_on_seeds_that_both_have(outcomes):
+    pairs = {pair.label: pair.found for pair in compare(outcomes).pairs}
+    assert list(pairs) == [
+        "smoke: student − twin",
+        "regulate.law=none: student − twin",
+        "regulate.law=none: student − smoke",
+        "regulate.law=none: twin − smoke",
+    ]
+    assert pairs["smoke: student − twin"] == difference(*zip(*BASE.values(), strict=True))
+    both = [(OTHER[seed][0], BASE[seed][0]) for seed in (0, 1, 2)]
+    assert pairs["regulate.law=none: student − smoke"] == difference(*zip(*both, strict=True))
+
+
+def test_a_row_holds_what_the_ledgers_say(outcomes):
+    row = compare(outcomes[:5]).rows[0]
+    assert row.accuracy.mean == pytest.approx(sum(student for student, _ in BASE.values()) / 5)
+    assert (row.loss, row.evaluations, row.bytes, row.seconds) == (pytest.approx(1 / 3), 21, 39, 2.5)
+
+
+def test_the_order_of_the_runs_of_a_group_changes_nothing(outcomes):
+    runs = outcomes[:5]
+    texts = {as_csv(compare(list(order))) for order in permutations(runs)}
+    assert len(texts) == 1
+
+
+def test_an_arm_that_stopped_early_keeps_its_last_value(tmp_path, run_of):
+    folder = run_of(tmp_path / "run", SMOKE)
+    text = (folder / "rounds.jsonl").read_text().splitlines()
+    last = json.loads(text[3])
+    del last["arms"]["twin"]
+    (folder / "rounds.jsonl").write_text("\n".join([*text[:3], json.dumps(last), *text[4:]]) + "\n")
+    found = outcome(folder)
+    assert found.trace("twin", "reference_loss") == [1, 0.5, 0.5]
+    assert found.evaluations("twin") == 14
+
+
+def said(ours, theirs):
+    return reading(Pair("student", "twin", difference(ours, theirs)))
+
+
+def test_a_reading_claims_what_the_intervals_allow():
+    zeros = [0.0] * 5
+    assert said([0.9], [0.8]) == (
+        "student against twin: +10.0 points on 1 seed; fewer than 3 give no interval, so nothing is shown."
+    )
+    assert said([0.04, 0.05, 0.06, 0.05, 0.05], zeros) == (
+        "student is better than twin by 5.0 points (95% interval +4.4 to +5.6; 5 seeds)."
+    )
+    assert said([-0.04, -0.05, -0.06, -0.05, -0.05], zeros).startswith("student is worse than twin by 5.0 points (")
+    assert said([0.04, -0.05, 0.02, 0.01, -0.03], zeros) == (
+        "student against twin: no difference shown (95% interval −3.2 to +2.6 points); "
+        "5 seeds would show one of 6.2 points four times in five."
+    )
+    assert "without 0, but Student's t interval, fairer to 3 seeds, is −" in said([0.01, 0.05, 0.09], [0.0] * 3)
+    assert "scored the same on each of 5 seeds" in said(zeros, zeros)
+    assert "differed by the same +1.0 points" in said([0.01] * 5, zeros)
+
+
+@given(pairs=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=6))
+def test_better_and_worse_are_said_only_when_zero_is_outside_both_intervals(pairs):
+    found = difference(*zip(*pairs, strict=True))
+    words = reading(Pair("student", "twin", found))
+    claims = "better" in words or "worse" in words
+    assert claims == found.shown
+    if claims:
+        assert all(low * high > 0 for low, high in (found.interval, found.t_interval))
+    assert words.count(". ") == 0  # one sentence
+    assert words.endswith(".")
+
+
+def test_csv_markdown_and_png_hold_every_group_and_arm(outcomes, tmp_path):
+    comparison = compare(outcomes)
+    rows = list(csv.DictReader(io.StringIO(as_csv(comparison))))
+    assert [row["kind"] for row in rows] == ["accuracy"] * 8 + ["difference"] * 4
+    assert float(rows[0]["mean"]) == comparison.rows[0].accuracy.mean
+    assert all(None not in row and None not in row.values() for row in rows)
+    text = as_markdown(comparison)
+    assert "| regulate.law=none | twin | 4 |" in text
+    assert text.count("- ") >= len(comparison.pairs)
+    bands(comparison, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_what_is_no_finished_run_is_one_line(tmp_path, run_of):
+    def refused(folder):
+        with pytest.raises(InputError) as wrong:
+            outcome(folder)
+        assert "\n" not in str(wrong.value)
+        return str(wrong.value)
+
+    assert refused(tmp_path) == f"{tmp_path} is not a run folder: it has no recipe.yaml"
+    going = run_of(tmp_path / "going", SMOKE, rounds=2, end="")
+    assert refused(going) == f"{going} has not ended (2 rounds so far). Go on with: qflock resume {going}"
+    failed = run_of(tmp_path / "failed", SMOKE, rounds=1, end="failed")
+    assert refused(failed) == f"{failed} failed: as the test says. Go on with: qflock resume {failed}"
+    older = run_of(tmp_path / "older", SMOKE)
+    ledger = older / "rounds.jsonl"
+    sound = ledger.read_text()
+    ledger.write_text(sound.replace('"schema": 1', '"schema": 7'))
+    assert "has schema 7, this qflock reads 1: run again with: qflock run" in refused(older)
+    ledger.write_text("[]\n")
+    assert "has schema None" in refused(older)
+    ledger.write_text(sound.replace("{", "", 1))
+    assert "is damaged" in refused(older)
+
+
+def test_the_same_recipe_and_seed_twice_is_one_line(tmp_path, run_of):
+    twice = [outcome(run_of(tmp_path / name, replace(SMOKE, seed=3))) for name in "ab"]
+    with pytest.raises(InputError, match="are the same recipe and seed, so the same numbers: drop one"):
+        compare(twice)

@@ -1,0 +1,62 @@
+"""The README's tables are what bench/results says."""
+
+import json
+
+import pytest
+
+from bench import reviews
+from bench.tables import README, RESULTS, named, rendered
+from recipes.load import load
+from recipes.schema import InputError
+from server.outcome import outcome
+
+RUN_AGAIN = "run: make tables"
+
+
+def test_the_readme_shows_the_committed_results():
+    text = README.read_text(encoding="utf-8")
+    assert rendered(text, RESULTS) == text, RUN_AGAIN
+
+
+def test_every_committed_result_has_its_place_in_the_readme():
+    assert sorted(named(README.read_text(encoding="utf-8"))) == sorted(path.stem for path in RESULTS.glob("*.json"))
+
+
+def test_the_committed_review_table_is_of_the_shipped_recipe():
+    results = json.loads((RESULTS / "reviews.json").read_text(encoding="utf-8"))
+    assert results["recipe_digest"] == load("reviews").digest(), "the recipe has changed; run: make reviews"
+    assert "dirty" not in results["commit"]
+
+
+def test_a_number_that_changes_changes_the_text_and_rendering_twice_changes_nothing(tmp_path):
+    results = json.loads((RESULTS / "reviews.json").read_text(encoding="utf-8"))
+    results["rows"][0]["mean"] += 0.01
+    (tmp_path / "reviews.json").write_text(json.dumps(results))
+    text = "before\n<!-- table: reviews -->\nold | stuff\n<!-- /table -->\nafter\n"
+    once = rendered(text, tmp_path)
+    assert once == rendered(once, tmp_path) != rendered(text, RESULTS)
+    assert once.startswith("before\n<!-- table: reviews -->\n| arm |")
+    assert once.endswith("\n<!-- /table -->\nafter\n")
+    assert "old" not in once
+
+
+def test_a_table_without_numbers_is_one_line(tmp_path):
+    for name in ("reviews", "nothing"):
+        with pytest.raises(InputError, match=rf"^README.md has a table {name}, but there is no {name}.json"):
+            rendered(f"<!-- table: {name} -->\n<!-- /table -->", tmp_path)
+
+
+def test_the_results_file_says_what_its_numbers_depend_on(tmp_path, run_of):
+    outcomes = [
+        outcome(
+            run_of(tmp_path / str(seed), load("reviews", [f"seed={seed}"]), {"student": 0.8 + seed / 100, "twin": 0.8})
+        )
+        for seed in range(3)
+    ]
+    results = json.loads(json.dumps(reviews.measured(outcomes)))
+    assert (results["commit"], results["seeds"]) == ("0.1.0 abc", [0, 1, 2])
+    assert results["recipe_digest"] == load("reviews").digest()
+    assert results["rows"][0]["values"] == pytest.approx([0.8, 0.81, 0.82])
+    assert results["difference"]["reading"].startswith("student against twin: ")
+    assert results["difference"]["reading"][1:] in reviews.note(results)
+    assert str(tmp_path) not in json.dumps(results)
