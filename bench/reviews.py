@@ -26,6 +26,7 @@ RECIPE, SEEDS = "reviews", 5
 NAMES = {
     "student": "student: VQC of 16 angles",
     "twin": "twin: 16 weights",
+    "head": "linear head of the reduction",
     "majority": "majority class",
     "logistic": "logistic regression on 384 features, each client alone",
 }

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from recipes.schema import InputError, Recipe
-from server.outcome import BASELINES, Outcome
+from server.outcome import Outcome
 from server.statistics import FEWEST, LEVEL, Difference, Estimate, difference, estimate, mean
 
 
@@ -24,6 +24,12 @@ class Group:
     @property
     def arms(self) -> list[str]:
         return next(iter(self.runs.values())).arms
+
+    @property
+    def alone(self) -> list[str]:
+        """What needs no student and every run has measured."""
+        names = [run.alone for run in self.runs.values()]
+        return [name for name in names[0] if all(name in others for others in names)]
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ class Comparison:
 def compare(outcomes: Sequence[Outcome]) -> Comparison:
     """Group the runs, estimate every arm, and pair what can be paired."""
     groups, base = grouped(outcomes)
-    rows = [row(group, arm) for group in groups for arm in (*group.arms, *BASELINES)]
+    rows = [row(group, arm) for group in groups for arm in (*group.arms, *group.alone)]
     return Comparison(groups, base, rows, pairs(groups))
 
 
