@@ -26,9 +26,9 @@ RECIPE, SEEDS = "reviews", 5
 NAMES = {
     "student": "student: VQC of 16 angles",
     "twin": "twin: 16 weights",
-    "head": "no student: the reduction's own linear head",
-    "logistic": "logistic regression on 384 features, each client alone",
+    "head": "linear head of the reduction",
     "majority": "majority class",
+    "logistic": "logistic regression on 384 features, each client alone",
 }
 
 Results = dict[str, Any]

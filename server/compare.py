@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from recipes.schema import InputError, Recipe
-from server.outcome import BASELINES, Outcome
+from server.outcome import Outcome
 from server.statistics import FEWEST, LEVEL, Difference, Estimate, difference, estimate, mean
 
 
@@ -24,6 +24,12 @@ class Group:
     @property
     def arms(self) -> list[str]:
         return next(iter(self.runs.values())).arms
+
+    @property
+    def alone(self) -> list[str]:
+        """What needs no student and every run has measured."""
+        names = [run.alone for run in self.runs.values()]
+        return [name for name in names[0] if all(name in others for others in names)]
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ class Comparison:
 def compare(outcomes: Sequence[Outcome]) -> Comparison:
     """Group the runs, estimate every arm, and pair what can be paired."""
     groups, base = grouped(outcomes)
-    rows = [row(group, arm) for group in groups for arm in (*group.arms, *BASELINES)]
+    rows = [row(group, arm) for group in groups for arm in (*group.arms, *group.alone)]
     return Comparison(groups, base, rows, pairs(groups))
 
 
@@ -92,10 +98,10 @@ def grouped(outcomes: Sequence[Outcome]) -> tuple[list[Group], str]:
     flats = [flat(asdict(recipe)) for recipe in by_recipe]
     varying = [key for key in flats[0] if any(one[key] != flats[0][key] for one in flats)]
     labels = [
-        " ".join(f"{key}={one[key]}" for key in varying if one[key] != flats[0][key]) or str(one["name"])
+        " ".join(setting(key, one[key]) for key in varying if one[key] != flats[0][key]) or str(one["name"])
         for one in flats
     ]
-    base = " ".join(f"{key}={flats[0][key]}" for key in varying)
+    base = " ".join(setting(key, flats[0][key]) for key in varying)
     ordered = [dict(sorted(group.items())) for group in by_recipe.values()]
     return [Group(label, found) for label, found in zip(labels, ordered, strict=True)], base
 
@@ -106,6 +112,11 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return {key: value for key, value in found.items() if key != "seed"}
+
+
+def setting(key: str, value: object) -> str:
+    """A key and its value, short enough for a label."""
+    return f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
 
 
 def row(group: Group, arm: str) -> Row:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from recipes.schema import InputError
 from server.compare import compare
@@ -172,13 +173,13 @@ def heading(state: Jobs) -> str:
     return f"{state.sweep.folder}: {done} of {runs} runs done"
 
 
-def table(state: Jobs, height: int) -> Table:
+def table(state: Jobs, height: int) -> Group:
     """The runs that go on and those that failed, as many as fit."""
-    drawn = Table(title=heading(state), title_justify="left")
+    drawn = Table()
     for name in ("run", "state", "round"):
         drawn.add_column(name)
     rows = [(run.label, "running", f"{state.at[run].round}/{run.recipe.rounds}") for run in list(state.going)]
     rows += [(run.label, f"failed: {why}", "") for run, why in list(state.failed.items())]
     for cells in rows[: max(1, height - 6)]:
         drawn.add_row(*cells)
-    return drawn
+    return Group(Text(heading(state)), drawn)

@@ -9,7 +9,7 @@ from recipes.load import load
 from recipes.schema import InputError, Recipe
 from server.ledger import SCHEMA, Line, lines
 
-BASELINES = ("head", "logistic", "majority")  # beside the arms: what needs no federation
+ALONE = ("head", "logistic", "majority")  # what needs no student, as far as a ledger has it
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,10 @@ class Outcome:
     @property
     def arms(self) -> list[str]:
         return list(self.score["arms"])
+
+    @property
+    def alone(self) -> list[str]:
+        return [name for name in ALONE if self.score.get(name) is not None]
 
     def accuracy(self, name: str) -> float:
         """On the clients' test rows; of an arm or a baseline."""

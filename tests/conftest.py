@@ -150,7 +150,7 @@ def run_of():
             ledger.append({"kind": "round", "round": number, "arms": arms} | said)
         if end == "completed":
             arms = {name: {"accuracy": accuracy} for name, accuracy in accuracies.items()}
-            score = {"kind": "score", "arms": arms, "majority": 0.5, "logistic": 0.75, "head": 0.7, "seconds": {}}
+            score = {"kind": "score", "arms": arms, "majority": 0.5, "logistic": 0.75, "seconds": {}}
             ledger.append(score)
         if end:
             ledger.append({"kind": "end", "state": end, "reason": "as the test says", "seconds": {}})

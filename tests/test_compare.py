@@ -45,7 +45,6 @@ def test_runs_are_grouped_by_recipe_and_named_by_what_differs(outcomes):
     assert [(row.group, row.arm) for row in comparison.rows][:4] == [
         ("smoke", "student"),
         ("smoke", "twin"),
-        ("smoke", "head"),
         ("smoke", "logistic"),
         ("smoke", "majority"),
     ]
