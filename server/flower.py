@@ -71,8 +71,7 @@ def superlink(folder: Path, env: dict[str, str], *, simulated: bool) -> Iterator
         wait_for(port, process, folder)
         yield Link(LINK, env, process, port)
     finally:
-        end(folder)
-        process.wait()
+        end(folder, process)
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -97,14 +96,20 @@ def wait_for(port: int, process: subprocess.Popen[bytes], folder: Path) -> None:
     raise RunFailedError(f"the SuperLink does not listen after {START_SECONDS:.0f} s; see {folder / 'logs'}")
 
 
-def end(folder: Path) -> None:
-    """End all that a run started, asked first, then killed; also what outlived the process that started it."""
+def end(folder: Path, process: subprocess.Popen[bytes]) -> None:
+    """End a SuperLink and all that the run started, asked first, then killed; also what outlived its parent."""
+    family = started_for(folder)
+    if process.poll() is None:
+        family += psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
     for number in (signal.SIGTERM, signal.SIGKILL):
-        family = started_for(folder)
         for member in family:
             with suppress(psutil.NoSuchProcess):
                 member.send_signal(number)
         psutil.wait_procs(family, timeout=8)
+        family = [*(member for member in family if member.is_running()), *started_for(folder)]
+    process.kill()  # does nothing to one that has ended
+    process.wait()
 
 
 def started_for(folder: Path) -> list[psutil.Process]:

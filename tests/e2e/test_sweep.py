@@ -15,7 +15,7 @@ from server.ledger import lines, untimed
 from server.outcome import outcome
 from server.sweep import runs_in
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.processes
 
 APP = Path(__file__).parents[2]
 QFLOCK = [sys.executable, "-c", "from server.cli import main; main()"]
