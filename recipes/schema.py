@@ -6,6 +6,7 @@ A section checks itself when it is made, from YAML or from Python, so an impossi
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
 from functools import cached_property
 from math import ceil, inf, pi
 from string import ascii_letters, digits
@@ -178,6 +179,9 @@ class Recipe(Section):
     rounds: Annotated[int, Between(1, 10000)] = 5
     clients: Annotated[int, Between(2, 1000)] = 5
     threads: Annotated[int, Between(1, 256)] = 1  # per process; another count gives other bits
+    executor: str = "exact"  # what runs the circuits: a word of EXECUTORS
+    shots: Annotated[int, Between(1, 10_000_000)] = 1024  # a row; `exact` takes none
+    mitigate: bool = False  # undo read-out errors; for executors that have them
     min_reports: Annotated[int, Between(1, 1000)] = 2  # fewer usable reports end the run
     deadline_seconds: Annotated[float, Between(0, above=True)] | None = None  # of a visit; None: PATIENCE
     on_loss: Literal["continue", "repeat"] = "continue"  # a node that dies in a round: go on without it, or ask again
@@ -197,6 +201,9 @@ class Recipe(Section):
             raise RecipeError(
                 f"name is {shown(self.name)}; it must be letters, digits, dots, - and _: it names the run folder"
             )
+        kind, _ = split_executor(self.executor)
+        if self.mitigate and kind not in READOUT_ERRORS:
+            raise RecipeError(f"mitigate is true; executor {kind} makes no read-out errors: set mitigate to false")
         if self.min_reports > self.clients:
             raise RecipeError(f"min_reports is {self.min_reports}; it must be at most clients, which is {self.clients}")
         fewest, entering = self.aggregate.fewest(), self.select.takes(self.clients)
@@ -218,6 +225,32 @@ class Recipe(Section):
     def digest(self) -> str:
         """Twelve hex digits that name this recipe; a client refuses an assignment that carries another."""
         return hashlib.sha256(self.as_json().encode()).hexdigest()[:12]
+
+
+# kind → what stands after its colon
+EXECUTORS = {
+    "exact": "",
+    "shots": "",
+    "aer": "",
+    "noisy": "fake device",
+    "depolarizing": "probability",
+    "ibm": "backend or least-busy",
+    "ibm-local": "fake device",
+}
+READOUT_ERRORS = ("noisy", "ibm", "ibm-local")
+
+
+def split_executor(spec: str) -> tuple[str, str]:
+    """noisy:manila → ("noisy", "manila"); refuses a kind that does not exist, and a word too many or too few."""
+    kind, colon, argument = spec.partition(":")
+    forms = [name + (f":<{what}>" if what else "") for name, what in EXECUTORS.items()]
+    if kind not in EXECUTORS:
+        close = get_close_matches(kind, EXECUTORS, 1, 0.6)
+        guess = f" Did you mean {forms[list(EXECUTORS).index(close[0])]}?" if close else ""
+        raise RecipeError(f"executor is {shown(spec)}; it must be {', '.join(forms[:-1])} or {forms[-1]}.{guess}")
+    if bool(EXECUTORS[kind]) != bool(argument) or bool(colon) != bool(argument):
+        raise RecipeError(f"executor is {shown(spec)}; write it as {forms[list(EXECUTORS).index(kind)]}")
+    return kind, argument
 
 
 def hints(section: Any) -> dict[str, Any]:
