@@ -1,7 +1,7 @@
 """The variational quantum circuit of LLM-QFL (arXiv:2505.18656): a feature map, then RealAmplitudes."""
 
 from quantum.ansatz import Ansatz
-from quantum.circuits import FEATURE_MAPS
+from quantum.feature_maps import FEATURE_MAPS
 
 
 def vqc(qubits: int, feature_map: str, scale: float, reps: int, entanglement: str) -> Ansatz:
