@@ -10,10 +10,19 @@ from collections.abc import Callable, Sequence
 from math import pi, prod
 from typing import TYPE_CHECKING, Any
 
+from quantum.ansatz import AnsatzError
+
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
 FeatureMap = Callable[[int, float], "QuantumCircuit"]
+
+
+def features(name: str, n_qubits: int, scale: float) -> QuantumCircuit:
+    """The feature map of that name, with one parameter a feature."""
+    if name not in FEATURE_MAPS:
+        raise AnsatzError(f"feature map {name} is unknown; use {', '.join(FEATURE_MAPS)}")
+    return FEATURE_MAPS[name](n_qubits, scale)
 
 
 def ry(n_qubits: int, scale: float) -> QuantumCircuit:
