@@ -18,7 +18,7 @@ from quantum.optimise import minimise
 from recipes.schema import OptimiserConfig, StudentConfig
 
 if TYPE_CHECKING:
-    from quantum.statevector import Compiled
+    from quantum.statevector import Compiled, Encoded
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -88,19 +88,19 @@ class VqcStudent:
         self, arrays: Arrays, x: NDArray[Any], labels: NDArray[Any], optimiser: OptimiserConfig, maxiter: int
     ) -> Fit:
         """Rows are encoded once; every evaluation is one matrix product."""
-        states = self._encoded(x)
+        encoded = self._encoded(x)
         return search(
-            lambda theta: cross_entropy(self._classes(states, theta), labels),
+            lambda theta: cross_entropy(self._classes(encoded, theta), labels),
             theta_of(self, arrays),
             optimiser,
             maxiter,
         )
 
-    def _encoded(self, x: NDArray[Any]) -> NDArray[Any]:
+    def _encoded(self, x: NDArray[Any]) -> "Encoded":
         return self._compiled.encode(rows_of(self, x))
 
-    def _classes(self, states: NDArray[Any], theta: NDArray[np.float64]) -> NDArray[np.float64]:
-        return self._compiled.probabilities(states, theta) @ self._readout_DK
+    def _classes(self, encoded: "Encoded", theta: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._compiled.probabilities(encoded, theta) @ self._readout_DK
 
 
 class MlpTwin:
