@@ -107,7 +107,7 @@ class CircuitOutputs:
         self.student, self.x_BN, self.executor = student, x_BN, executor
         self.shots = executor.shots if executor else None
         self.spent = 0
-        self._matrix_DK = student.readout.matrix_DK
+        self._matrix_DK = student.readout.matrix
 
     @cached_property
     def _encoded(self) -> Any:

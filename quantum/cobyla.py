@@ -1,4 +1,4 @@
-"""COBYLA without constraints: linear interpolation on a simplex, inside a trust region (Powell 1994; PRIMA, Zhang 2023).
+"""COBYLA without constraints: linear models on a simplex, in a trust region (Powell 1994; PRIMA, Zhang 2023).
 
 The n + 1 vertices of a simplex carry values; the linear model through them has slope g, and the next point lies Δ
 downhill from the best vertex, the pole. SciPy ships the whole method in pure Python and spends 0.5 ms an evaluation on
@@ -35,7 +35,7 @@ def cobyla(config: OptimiserConfig, search: Search, start: Angles) -> None:
         steepness = float(np.linalg.norm(g))
         stuck, step = True, delta if steepness else 0.0
         if steepness:
-            d = g * (-delta / steepness)
+            d: Angles = g * (-delta / steepness)
             value = search.value(simplex.pole + d)
             ratio = (simplex.value - value) / (delta * steepness)  # of the fall to what the model promised
             delta *= 0.5 if ratio <= 0.1 else 1.0 if ratio <= 0.7 else 2.0
@@ -61,7 +61,8 @@ class _Simplex:
         """Steps of ρ along each axis in turn, each from the best vertex so far."""
         n = len(start)
         self.pole, self.value = start, search.value(start)
-        self.edges_NN, self.values_N = np.eye(n) * rho, np.empty(n)
+        self.edges_NN: Angles = np.eye(n) * rho
+        self.values_N: Angles = np.empty(n)
         for j in range(n):
             x = self.pole.copy()
             x[j] += rho
@@ -117,7 +118,7 @@ class _Simplex:
         """Replace the furthest vertex by one right above the opposite face, on the downhill side of it."""
         inverse_NN = self.inverse()
         j = int((self.edges_NN**2).sum(axis=1).argmax())
-        d = inverse_NN[:, j] * (length / np.linalg.norm(inverse_NN[:, j]))
+        d: Angles = inverse_NN[:, j] * (length / np.linalg.norm(inverse_NN[:, j]))
         if d @ self.slope(inverse_NN) > 0:
             d = -d
         self.replace(j, d, search.value(self.pole + d))

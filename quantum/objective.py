@@ -18,9 +18,20 @@ Pullback = Callable[[Floats], Floats]  # dL/do (B, K) → dL/dθ (P,)
 class Outputs(Protocol):
     """What a student says of fixed rows, before a read-out makes probabilities of it."""
 
-    shots: int | None  # a row and evaluation; None when exact
-    spent: int  # shots so far
-    shifts: int  # evaluations that `shifted` takes
+    @property
+    def shots(self) -> int | None:
+        """A row and evaluation; None when exact."""
+        ...
+
+    @property
+    def spent(self) -> int:
+        """Shots so far."""
+        ...
+
+    @property
+    def shifts(self) -> int:
+        """Evaluations that `shifted` takes."""
+        ...
 
     def at(self, thetas_EP: Floats) -> Floats:
         """(E, B, K) in one batch."""

@@ -1,4 +1,4 @@
-"""Minimise a loss over angles within an enforced budget of evaluations (`quantum/search.py` says what counts as one)."""
+"""Minimise a loss over angles within an enforced budget; `quantum/search.py` says what an evaluation is."""
 
 import logging
 from collections.abc import Callable

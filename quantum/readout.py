@@ -1,4 +1,4 @@
-"""From basis states to classes: outputs that are linear in the probabilities of a circuit, then a link to probabilities.
+"""From basis states to classes: outputs that are linear in a circuit's probabilities, then a link to classes.
 
 Linear outputs are what shots estimate without bias and what a shift rule differentiates, so the link comes after them.
 B rows, D = 2^n basis states, K classes.
@@ -25,8 +25,8 @@ SMALLEST = 1e-12  # a probability below it costs as much in the loss
 class Readout:
     """Outputs o = p·R of basis-state probabilities p, and class probabilities: o itself, or softmax(o)."""
 
-    matrix_DK: Floats
-    softmax: bool
+    matrix: Floats  # (D, K)
+    softmax: bool = False
 
     def classes(self, outputs_BK: Floats, shots: int | None = None) -> Floats:
         """(…, K) class probabilities.
@@ -36,16 +36,19 @@ class Readout:
         """
         if self.softmax:
             return softmax(outputs_BK)
-        return outputs_BK if shots is None else (shots * outputs_BK + 0.5) / (shots + outputs_BK.shape[-1] / 2)
+        if shots is None:
+            return outputs_BK
+        seen: Floats = (shots * outputs_BK + 0.5) / (shots + outputs_BK.shape[-1] / 2)
+        return seen
 
     def slope(self, outputs_BK: Floats, labels: NDArray[Any], shots: int | None = None) -> Floats:
         """(B, K) dL/do of L = −1/B · Σ ln p(label)."""
         p_BK = self.classes(outputs_BK, shots)
         chosen = np.eye(p_BK.shape[1])[labels]
         if self.softmax:
-            return (p_BK - chosen) / len(labels)
+            return np.asarray((p_BK - chosen) / len(labels))
         gain = 1.0 if shots is None else shots / (shots + p_BK.shape[1] / 2)
-        return -gain * chosen / np.maximum(p_BK, SMALLEST) / len(labels)
+        return np.asarray(-gain * chosen / np.maximum(p_BK, SMALLEST) / len(labels))
 
 
 def readout(kind: str, n_qubits: int, read: Sequence[int], n_classes: int) -> Readout:
@@ -64,18 +67,23 @@ def parity(n_qubits: int, read: Sequence[int], n_classes: int) -> Readout:
             f"not {n_classes}; use at least {n_classes - 1} qubits (student.qubits)"
         )
     ones_D = sum(bit(n_qubits, qubit) for qubit in read)
-    return Readout(np.eye(n_classes)[ones_D % n_classes], softmax=False)
+    return Readout(np.eye(n_classes)[ones_D % n_classes])
 
 
-def one_qubit_a_class(n_qubits: int, read: Sequence[int], n_classes: int) -> Readout:
-    """p = softmax(s·⟨Z_q0⟩, s·⟨Z_q1⟩, …) over the first K qubits that are read."""
+def turns(n_qubits: int, read: Sequence[int], n_classes: int) -> Readout:
+    """p = softmax(s·z), z_c the mean ⟨Z⟩ of the read qubits that are dealt to class c in turn.
+
+    Where K qubits are read, as of a qcnn, each speaks for one class; where more are, none is left unread.
+    """
     if n_classes > len(read):
         raise RecipeError(
-            f"softmax reads one qubit a class, so {len(read)} qubits read at most {len(read)} classes, "
-            f"not {n_classes}; use more qubits (student.qubits) or student.readout parity"
+            f"softmax needs a qubit a class, and {len(read)} qubits are read for {n_classes} classes; "
+            f"use at least {n_classes} qubits (student.qubits) or student.readout parity"
         )
-    columns = [SHARPNESS * (1 - 2.0 * bit(n_qubits, qubit)) for qubit in read[:n_classes]]
-    return Readout(np.stack(columns, axis=1), softmax=True)
+    signs_QD = np.array([1 - 2.0 * bit(n_qubits, qubit) for qubit in read])
+    return Readout(
+        SHARPNESS * np.stack([signs_QD[c::n_classes].mean(axis=0) for c in range(n_classes)], 1), softmax=True
+    )
 
 
 def bit(n_qubits: int, qubit: int) -> NDArray[np.int64]:
@@ -85,8 +93,8 @@ def bit(n_qubits: int, qubit: int) -> NDArray[np.int64]:
 
 def softmax(logits_BK: Floats) -> Floats:
     """e^l / Σ e^l along the last axis."""
-    odds: Floats = np.exp(logits_BK - logits_BK.max(axis=-1, keepdims=True))
-    return odds / odds.sum(axis=-1, keepdims=True)
+    odds = np.exp(logits_BK - logits_BK.max(axis=-1, keepdims=True))
+    return np.asarray(odds / odds.sum(axis=-1, keepdims=True))
 
 
-READOUTS = {"parity": parity, "softmax": one_qubit_a_class}
+READOUTS = {"parity": parity, "softmax": turns}

@@ -24,7 +24,10 @@ EXACT_GRADIENT = 3  # evaluations
 class Objective(Protocol):
     """What a search minimises: a loss in nats over rows that are fixed for a fit."""
 
-    shifts: int  # evaluations that `shifted` takes
+    @property
+    def shifts(self) -> int:
+        """Evaluations that `shifted` takes."""
+        ...
 
     def losses(self, thetas_EP: Angles) -> Angles:
         """(E,) in one batch."""

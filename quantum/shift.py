@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quantum.angles import Values, evaluator, free
+from quantum.angles import Evaluate, Values, evaluator, free
 from quantum.gates import bound_matrix
 from recipes.schema import RecipeError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from qiskit import QuantumCircuit
 
     from quantum.ansatz import Ansatz
@@ -35,30 +36,30 @@ class Shifts:
     """An ansatz whose gates each have an angle of their own, and where to shift which."""
 
     circuit: QuantumCircuit
-    angles: Any  # rows of features and weights (…, N + P) → gate angles (…, G)
-    gates_T: Values  # which angle
-    by_T: Values
-    factor_T: Values
-    weights_GP: Values  # dφ_g/dθ_p
+    angles: Evaluate  # rows of features and weights (…, N + P) → gate angles (…, G)
+    gates: NDArray[Any]  # (T,) which angle
+    by: Values  # (T,)
+    factors: Values  # (T,)
+    weights: Values  # (G, P) dφ_g/dθ_p
 
     @property
     def evaluations(self) -> int:
         """Circuits a row: the point itself and all its shifts."""
-        return 1 + len(self.by_T)
+        return 1 + len(self.by)
 
     def rows(self, x_BN: Values, theta_P: Values) -> Values:
         """((1 + T)·B, G) angles: the point's, then each shift's, for every row."""
         known = np.hstack([x_BN, np.tile(theta_P, (len(x_BN), 1))])
-        moves_TG = np.zeros((self.evaluations, len(self.weights_GP)))
-        moves_TG[np.arange(1, self.evaluations), self.gates_T] = self.by_T
+        moves_TG = np.zeros((self.evaluations, len(self.weights)))
+        moves_TG[np.arange(1, self.evaluations), self.gates] = self.by
         moved: Values = self.angles(known) + moves_TG[:, None, :]
         return moved.reshape(-1, moved.shape[-1])
 
     def slope(self, outputs_TBK: Values, slope_BK: Values) -> Values:
         """(P,) dL/dθ out of the outputs at every row of `rows`, and dL/do at the point."""
-        each_T = self.factor_T * np.einsum("tbk,bk->t", outputs_TBK[1:], slope_BK)
-        each_G = np.bincount(self.gates_T, each_T, minlength=len(self.weights_GP))
-        return np.asarray(each_G @ self.weights_GP)
+        each_T = self.factors * np.einsum("tbk,bk->t", outputs_TBK[1:], slope_BK)
+        each_G = np.bincount(self.gates, each_T, minlength=len(self.weights))
+        return np.asarray(each_G @ self.weights)
 
 
 def shifts(ansatz: Ansatz) -> Shifts:
@@ -68,7 +69,7 @@ def shifts(ansatz: Ansatz) -> Shifts:
     circuit = ansatz.circuit.copy_empty_like()
     values = [value for gate in ansatz.circuit.data for value in gate.operation.params if free(value)]
     own = ParameterVector("g", len(values))  # sorted by number, so a row's columns are the gates' in order
-    weights_GP = np.zeros((len(values), len(ansatz.weights)))
+    slopes_GP = np.zeros((len(values), len(ansatz.weights)))
     found: list[tuple[int, float, float]] = []
     g = 0
     for gate in ansatz.circuit.data:
@@ -80,14 +81,14 @@ def shifts(ansatz: Ansatz) -> Shifts:
             params[place] = own[g]
             for p, weight in enumerate(ansatz.weights):
                 if weight in free(value):
-                    weights_GP[g, p] = _constant(value.gradient(weight), operation.name)
-            if weights_GP[g].any():
+                    slopes_GP[g, p] = _constant(value.gradient(weight), operation.name)
+            if slopes_GP[g].any():
                 found += [(g, by, factor) for by, factor in rule(gate.operation, place)]
             g += 1
         operation.params = params
         circuit.append(operation, gate.qubits)
-    gates, by, factor = (np.array(column) for column in zip(*found, strict=True))
-    return Shifts(circuit, evaluator(values, [*ansatz.inputs, *ansatz.weights]), gates, by, factor, weights_GP)
+    gates, by, factors = (np.array(column) for column in zip(*found, strict=True))
+    return Shifts(circuit, evaluator(values, [*ansatz.inputs, *ansatz.weights]), gates, by, factors, slopes_GP)
 
 
 def rule(operation: Any, place: int) -> tuple[tuple[float, float], ...]:

@@ -92,7 +92,7 @@ class StudentConfig(Section):
     """The small model every client trains, and whether its classical twin trains beside it."""
 
     kind: Literal["vqc", "qcnn", "reupload", "noop"] = "vqc"
-    readout: Literal["parity", "softmax"] = "parity"  # of all qubits read, or one qubit a class
+    readout: Literal["parity", "softmax"] = "parity"  # over the qubits that are read
     qubits: Annotated[int, Between(2, 12)] = 4
     feature_map: Literal["ry", "z", "zz"] = "ry"
     scale: Annotated[float, Between(0, above=True)] = pi  # features in [0, 1] become angles in [0, scale]
@@ -118,9 +118,9 @@ class OptimiserConfig(Section):
     kind: Literal["cobyla", "spsa", "adam", "shift"] = "cobyla"  # shift: adam on gradients out of circuits alone
     maxiter: Annotated[int, Between(1, 100000)] = 30  # evaluations in the first round; quantum/search.py counts them
     rhobeg: Annotated[float, Between(0, above=True)] = 0.3  # `cobyla`: first step, radians or units of a weight
-    a: Annotated[float, Between(0, above=True)] = 1.0  # `spsa`: gain of the first step
+    a: Annotated[float, Between(0, above=True)] = 2.0  # `spsa`: gain of the first step
     c: Annotated[float, Between(0, above=True)] = 0.2  # `spsa`: how far its two points lie from the centre
-    learning_rate: Annotated[float, Between(0, above=True)] = 0.1  # `adam` and `shift`
+    learning_rate: Annotated[float, Between(0, above=True)] = 0.2  # `adam` and `shift`
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
@@ -191,7 +191,7 @@ class Recipe(Section):
     clients: Annotated[int, Between(2, 1000)] = 5
     threads: Annotated[int, Between(1, 256)] = 1  # per process; another count gives other bits
     executor: str = "exact"  # what runs the circuits of a fit: a word of EXECUTORS
-    scored_by: Literal["exact", "executor"] = "exact"  # what runs those of held-out losses and of the final scores
+    scored_by: Literal["exact", "executor"] = "exact"  # what runs those of the final scores; other losses are exact
     shots: Annotated[int, Between(1, 10_000_000)] = 1024  # a row; `exact` takes none
     mitigate: bool = False  # undo read-out errors; for executors that have them
     min_reports: Annotated[int, Between(1, 1000)] = 2  # fewer usable reports end the run
