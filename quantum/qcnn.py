@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Pairs = list[tuple[int, int]]
 
 
-def qcnn(qubits: int = 4, feature_map: str = "z", scale: float = pi, classes: int = 2) -> Ansatz:
+def qcnn(qubits: int = 4, feature_map: str = "ry", scale: float = pi, classes: int = 2) -> Ansatz:
     """Convolve neighbours, pool half of the qubits away, and again, until one qubit a class is left to be read.
 
     Each pair has three angles of its own. A qubit that is read but that the last pooling did not reach (all of them
