@@ -35,7 +35,8 @@ DTYPES = {"single": torch.complex64, "double": torch.complex128}
 class Encoded:
     """States after the gates that depend on inputs; only the engine that made them can go on from them."""
 
-    states_DB: Tensor
+    states: Tensor  # (D, B)
+    rows: Tensor  # (B, N), for gates that read them again
     maker: Engine
 
 
@@ -52,7 +53,6 @@ class Engine:
     ) -> None:
         self.ansatz, self.dtype, self.device = ansatz, DTYPES[precision], torch.device(device)
         self.n_qubits = ansatz.circuit.num_qubits
-        self.readout = getattr(ansatz, "readout", ()) or tuple(range(self.n_qubits))
         self.backend = "torch"
 
     def probabilities(self, rows: Tensor | Encoded, theta_P: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class Engine:
         """(B, Q) ⟨Z_q⟩"""
         probs_DB, places = self._run(rows, theta_P)
         basis = np.argsort(places)
-        signs = np.array([1 - 2 * (basis >> qubit & 1) for qubit in self.readout])
+        signs = np.array([1 - 2 * (basis >> qubit & 1) for qubit in self.ansatz.read])
         return probs_DB.T @ torch.from_numpy(signs.T).to(probs_DB)
 
     def encode(self, x_BN: Tensor) -> Encoded:
@@ -72,13 +72,15 @@ class Engine:
         x, theta = self._checked(x_BN, None)
         states = self._encoding.run(self._encoding.start(x, theta), x, theta, keep=True)
         places = torch.from_numpy(self._encoding.places(len(x))).to(self.device)
-        return Encoded(states.index_select(0, places), self)
+        return Encoded(states.index_select(0, places), x, self)
 
     def _run(self, rows: Tensor | Encoded, theta_P: Tensor) -> tuple[Tensor, NDArray[np.int64]]:
         """(D, B) probabilities, and the place of each basis state in them."""
         if isinstance(rows, Encoded):
-            x, theta = self._checked(theta_P.new_empty(rows.states_DB.shape[1], len(self.ansatz.inputs)), theta_P)
-            program, start = self._learned, rows.states_DB
+            if rows.maker is not self:
+                raise ValueError("these states were encoded by another engine; encode the rows with this one")
+            x, theta = self._checked(rows.rows, theta_P)
+            program, start = self._learned, rows.states
         else:
             x, theta = self._checked(rows, theta_P)
             program, start = self._program, self._program.start(x, theta)
@@ -106,7 +108,7 @@ class Engine:
 
     def _needed(self, n_rows: int, kept: int) -> int:
         """Bytes of the states of a batch: those kept for backward, and four to work with."""
-        return (kept + WORKING) * n_rows * 2**self.n_qubits * self.dtype.itemsize
+        return (kept + WORKING) * n_rows * 2**self.n_qubits * int(self.dtype.itemsize)
 
     @cached_property
     def _memory(self) -> int:
@@ -135,5 +137,5 @@ class Engine:
 def available(device: torch.device) -> int:
     """Bytes of memory that are free."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)
