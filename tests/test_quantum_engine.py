@@ -25,7 +25,7 @@ FORMS = (  # of an angle, from two parameters
     lambda p, q: 0.7,
 )
 EXACT = {"double": (1e-12, 1e-8), "single": (1e-6, 1e-4)}  # of probabilities and of gradients
-KERNELS = ["torch"]
+KERNELS = ["torch", "compiled"]
 
 
 @st.composite
