@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quantum.build import library
-from quantum.passes import Numbers, matrices
+from quantum.passes import Numbers
 from quantum.plan import DiagonalAt, LinksAt, MuxAt, Plan
 from quantum.program import Link
 
@@ -32,7 +32,7 @@ class Program(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int32) for name in ("n_qubits", "n_ops", "lanes_are_rows", "n_rows")),
         *((name, ctypes.c_int32 * 2) for name in ("beats", "muxes", "slots")),
-        ("has_columns", ctypes.c_int32),
+        *((name, ctypes.c_int32) for name in ("from_product", "product_of_row", "product_beats")),
         *((name, ctypes.c_void_p) for name in ("ops", "masks", "maps")),
     )
 
@@ -90,13 +90,11 @@ class CompiledProgram:
         n_rows, size = len(x_BN), 2**self.plan.n_qubits
         rows = self.lanes_are_rows(n_rows)
         if self.product:
-            v = self.product(x_BN, theta)
-            muxes = matrices(v if self.product.kind.of_row else v[None], self.product.kind)
-            columns = torch.view_as_real(muxes[:, :, 0, :, 0]).expand(n_rows, -1, -1, -1)
+            start = self.product(x_BN, theta)
         else:
             assert start_DB is not None
-            columns = self.vectors(start_DB)
-        probs = Kernel.apply(self, n_rows, columns, self.shared(x_BN, theta), self.of_row(x_BN, theta))  # type: ignore[no-untyped-call]
+            start = self.vectors(start_DB)
+        probs = Kernel.apply(self, n_rows, start, self.shared(x_BN, theta), self.of_row(x_BN, theta))  # type: ignore[no-untyped-call]
         if rows:
             return probs.permute(1, 0, 2).reshape(size, -1)[:, :n_rows]  # type: ignore[no-any-return]
         return probs.reshape(n_rows, size).T  # type: ignore[no-any-return]
@@ -125,7 +123,9 @@ class CompiledProgram:
             n_ops=len(arrays[0]),
             lanes_are_rows=rows,
             n_rows=n_rows,
-            has_columns=self.product is not None,
+            from_product=plan.product is not None,
+            product_of_row=plan.product is not None and plan.product.of_row,
+            product_beats=plan.product.beats if plan.product else 0,
             **{name: (ctypes.c_int32 * 2)(*(getattr(kind, name) for kind in kinds)) for name in ("beats", "muxes")},
             slots=(ctypes.c_int32 * 2)(*(kind.slots.size for kind in kinds)),
             **{name: array.ctypes.data for name, array in zip(("ops", "masks", "maps"), arrays, strict=True)},
@@ -184,16 +184,16 @@ class CompiledProgram:
 
 
 class Kernel(torch.autograd.Function):
-    """Probabilities (groups, vectors, lanes) from columns, or states, and the slots of both kinds."""
+    """Probabilities (groups, vectors, lanes) from the slots of a product state, or states, and of both kinds."""
 
     @staticmethod
     def forward(
         ctx: Any, program: CompiledProgram, n_rows: int, start: Tensor, shared: Tensor, of_row: Tensor
     ) -> Tensor:
         groups, vectors, lanes = program.shape(n_rows)
-        from_columns = program.product is not None
+        from_product = program.product is not None
         inputs = (start.contiguous(), shared.contiguous(), of_row.contiguous())
-        states = torch.empty(groups, vectors, 2, lanes, dtype=program.real) if from_columns else inputs[0].clone()
+        states = torch.empty(groups, vectors, 2, lanes, dtype=program.real) if from_product else inputs[0].clone()
         probs = torch.empty(groups, vectors, lanes, dtype=program.real)
         made, alive = program.program(n_rows)
         program.library.forward(ctypes.byref(made), *map(_pointer, (*inputs, states, probs)))

@@ -56,6 +56,7 @@ class Engine:
     ) -> None:
         self.ansatz, self.dtype, self.device = ansatz, DTYPES[precision], torch.device(device)
         self.n_qubits: int = ansatz.circuit.num_qubits
+        self._signs: dict[int, Tensor] = {}  # of each order of probabilities that a program keeps
         self.backend, self._kernel = self._chosen(kernel, precision)
 
     def probabilities(self, rows: Tensor | Encoded, theta_P: Tensor) -> Tensor:
@@ -66,9 +67,11 @@ class Engine:
     def expectations(self, rows: Tensor | Encoded, theta_P: Tensor) -> Tensor:
         """(B, Q) ⟨Z_q⟩"""
         probs_DB, places = self._run(rows, theta_P)
-        basis = np.argsort(places)
-        signs = np.array([1 - 2 * (basis >> qubit & 1) for qubit in self.ansatz.read])
-        return probs_DB.T @ torch.from_numpy(signs.T).to(probs_DB)
+        if id(places) not in self._signs:
+            basis = np.argsort(places)
+            signs = np.array([1 - 2 * (basis >> qubit & 1) for qubit in self.ansatz.read])
+            self._signs[id(places)] = torch.from_numpy(signs.T).to(probs_DB)
+        return probs_DB.T @ self._signs[id(places)]
 
     def encode(self, x_BN: Tensor) -> Encoded:
         """The states that every evaluation of a fit starts from."""
@@ -131,7 +134,7 @@ class Engine:
 
     def _needed(self, n_rows: int, kept: int) -> int:
         """Bytes of the states of a batch: those kept for backward, and four to work with."""
-        return (kept + WORKING) * n_rows * 2**self.n_qubits * self.dtype.itemsize
+        return (kept + WORKING) * n_rows * (1 << self.n_qubits) * self.dtype.itemsize
 
     @cached_property
     def _memory(self) -> int:

@@ -31,7 +31,8 @@ typedef struct {
 } Op;
 
 typedef struct {
-    int32_t n_qubits, n_ops, lanes_are_rows, n_rows, beats[2], muxes[2], slots[2], has_columns;
+    int32_t n_qubits, n_ops, lanes_are_rows, n_rows, beats[2], muxes[2], slots[2];
+    int32_t from_product, product_of_row, product_beats;
     const Op *ops;
     const int32_t *masks, *maps;
 } Program;
@@ -78,17 +79,21 @@ static void adjoint(Z a[2][2], Z done[2][2]) {
         for (int j = 0; j < 2; j++) done[i][j] = conjugate(a[j][i]);
 }
 
-static void matrix(const double *v, int beats, Z m[8]) {
-    for (int control = 0; control < 2; control++) {
-        Z product[2][2], r[2][2], next[2][2];
-        beat(v, control, product);
-        for (int k = 1; k < beats; k++) {
-            beat(v + 6 * k, control, r);
-            times(r, product, next);
-            memcpy(product, next, sizeof next);
-        }
-        memcpy(m + 4 * control, product, sizeof product);
+static void matrix(const double *v, int beats, int control, Z m[4]) {
+    Z product[2][2], r[2][2], next[2][2];
+    beat(v, control, product);
+    for (int k = 1; k < beats; k++) {
+        beat(v + 6 * k, control, r);
+        times(r, product, next);
+        memcpy(product, next, sizeof next);
     }
+    memcpy(m, product, sizeof product);
+}
+
+static void matrices(const double *v, int muxes, int beats, Z *m) {
+    for (int k = 0; k < muxes; k++)
+        for (int control = 0; control < 2; control++)
+            matrix(v + (size_t)k * beats * 6, beats, control, m + 8 * k + 4 * control);
 }
 
 /* from dL/dM to dL/dv */
@@ -129,7 +134,8 @@ typedef struct {
     int first, lanes;          /* rows of this group: LANES of them, or one */
     const Z *shared;           /* [mux][8] */
     Z *of_row;                 /* [lane][mux][8] */
-    C **tables;                /* of each op that is a diagonal; shared ones with rows as lanes are scalars in Z */
+    C **tables;                /* of each op that is a diagonal */
+    const Z *columns;          /* [row, or one for all][qubit][2], of the product state */
 } Group;
 
 static int vectors(const Program *p) { return p->lanes_are_rows ? 1 << p->n_qubits : (1 << p->n_qubits) / LANES; }
@@ -365,20 +371,20 @@ INLINE void unturn_all(const C *table, C *s, C *t, int size, V *sums, const int 
 
 /* --- product states: qubit q's column is its amplitudes of 0 and 1; vectors hold lanes first */
 
-static C column(const Group *g, const double *columns, int qubit, int bit) {
+static size_t column_at(const Program *p, int row, int qubit) {
+    return 2 * ((size_t)(p->product_of_row ? row : 0) * p->n_qubits + qubit);
+}
+
+static C column(const Group *g, int qubit, int bit) {
     const Program *p = g->p;
     C found = {0};
-    if (p->lanes_are_rows) {
-        for (int l = 0; l < LANES; l++) {
-            size_t row = g->first + l < p->n_rows ? g->first + l : g->first;
-            const double *z = columns + (row * p->n_qubits + qubit) * 4 + 2 * bit;
-            found.re[l] = z[0];
-            found.im[l] = z[1];
-        }
-        return found;
+    for (int l = 0; l < LANES; l++) {
+        int row = g->first + (p->lanes_are_rows && g->first + l < p->n_rows ? l : 0);
+        Z z = g->columns[column_at(p, row, qubit) + bit];
+        found.re[l] = z.re;
+        found.im[l] = z.im;
     }
-    const double *z = columns + ((size_t)g->first * p->n_qubits + qubit) * 4 + 2 * bit;
-    return (C){splat(z[0]), splat(z[1])};
+    return found;
 }
 
 INLINE C cmul(C a, C b) { return (C){a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re}; }
@@ -387,10 +393,10 @@ INLINE C cmul_conj(C a, C b) { return (C){a.re * b.re + a.im * b.im, a.im * b.re
 static int lane_qubits(const Program *p) { return p->lanes_are_rows ? 0 : 31 - __builtin_clz(LANES); }
 
 /* the product over lane qubits, as one vector */
-static C lane_product(const Group *g, const double *columns) {
+static C lane_product(const Group *g) {
     C found = {splat(1), splat(0)};
     for (int q = 0; q < lane_qubits(g->p); q++) {
-        C low = column(g, columns, q, 0), high = column(g, columns, q, 1), c = {0};
+        C low = column(g, q, 0), high = column(g, q, 1), c = {0};
         for (int l = 0; l < LANES; l++) {
             c.re[l] = (l >> q & 1 ? high : low).re[l];
             c.im[l] = (l >> q & 1 ? high : low).im[l];
@@ -400,11 +406,11 @@ static C lane_product(const Group *g, const double *columns) {
     return found;
 }
 
-static void product(const Group *g, const double *columns, C *s) {
+static void product(const Group *g, C *s) {
     int lanes = lane_qubits(g->p);
-    s[0] = lane_product(g, columns);
+    s[0] = lane_product(g);
     for (int q = lanes; q < g->p->n_qubits; q++) {
-        C low = column(g, columns, q, 0), high = column(g, columns, q, 1);
+        C low = column(g, q, 0), high = column(g, q, 1);
         int size = 1 << (q - lanes);
         for (int h = 0; h < size; h++) {
             s[h + size] = cmul(s[h], high);
@@ -413,29 +419,26 @@ static void product(const Group *g, const double *columns, C *s) {
     }
 }
 
-static void keep(const Group *g, double *d, int qubit, int bit, C sum) {
+static void keep(const Group *g, Z *d, int qubit, int bit, C sum) {
     const Program *p = g->p;
-    double *to = d + ((size_t)g->first * p->n_qubits + qubit) * 4 + 2 * bit;
-    if (!p->lanes_are_rows) {
-        to[0] += total(sum.re);
-        to[1] += total(sum.im);
-        return;
-    }
-    for (int l = 0; l < g->lanes && g->first + l < p->n_rows; l++) {
-        to[(size_t)l * p->n_qubits * 4] += sum.re[l];
-        to[(size_t)l * p->n_qubits * 4 + 1] += sum.im[l];
+    for (int l = 0; l < LANES; l++) {
+        int row = g->first + (p->lanes_are_rows ? l : 0);
+        if (row >= p->n_rows) break;
+        Z *to = d + column_at(p, row, qubit) + bit;
+        to->re += sum.re[l];
+        to->im += sum.im[l];
     }
 }
 
 /* t is lambda of the product state, s room for as many vectors; the top qubit is split off again and again */
-static void unproduct(const Group *g, const double *columns, C *s, C *t, double *d) {
+static void unproduct(const Group *g, C *s, C *t, Z *d) {
     int lanes = lane_qubits(g->p);
     for (int q = g->p->n_qubits - 1; q >= lanes; q--) {
-        C low = column(g, columns, q, 0), high = column(g, columns, q, 1), d_low = {0}, d_high = {0};
+        C low = column(g, q, 0), high = column(g, q, 1), d_low = {0}, d_high = {0};
         int size = 1 << (q - lanes);
-        s[0] = lane_product(g, columns);
+        s[0] = lane_product(g);
         for (int r = lanes; r < q; r++) {
-            C zero = column(g, columns, r, 0), one = column(g, columns, r, 1);
+            C zero = column(g, r, 0), one = column(g, r, 1);
             for (int h = 0; h < 1 << (r - lanes); h++) {
                 s[h + (1 << (r - lanes))] = cmul(s[h], one);
                 s[h] = cmul(s[h], zero);
@@ -455,7 +458,7 @@ static void unproduct(const Group *g, const double *columns, C *s, C *t, double 
         for (int bit = 0; bit < 2; bit++) {
             C rest = {splat(1), splat(0)}, sum;
             for (int r = 0; r < lanes; r++) {
-                C c[2] = {column(g, columns, r, 0), column(g, columns, r, 1)}, chosen = {0};
+                C c[2] = {column(g, r, 0), column(g, r, 1)}, chosen = {0};
                 for (int l = 0; l < LANES; l++) {
                     chosen.re[l] = r == q ? (l >> q & 1) == bit : c[l >> r & 1].re[l];
                     chosen.im[l] = r == q ? 0 : c[l >> r & 1].im[l];
@@ -470,16 +473,27 @@ static void unproduct(const Group *g, const double *columns, C *s, C *t, double 
 
 /* --- a batch */
 
-typedef struct { Group g; Z *shared; C **shared_tables; } Batch;
+typedef struct { Group g; Z *shared, *columns; C **shared_tables; } Batch;
 
-static void open_batch(Batch *b, const Program *p, const double *v_shared) {
+static size_t columns_of(const Program *p) {
+    return p->from_product ? (size_t)(p->product_of_row ? p->n_rows : 1) * p->n_qubits : 0;
+}
+
+static void open_batch(Batch *b, const Program *p, const double *v_product, const double *v_shared) {
+    b->columns = buffer((columns_of(p) + 1) * 2 * sizeof(Z));
+    for (size_t k = 0; k < columns_of(p); k++) {
+        Z m[4];
+        matrix(v_product + k * p->product_beats * 6, p->product_beats, 0, m);
+        b->columns[2 * k] = m[0];
+        b->columns[2 * k + 1] = m[2];
+    }
     b->shared = buffer(((size_t)p->muxes[0] * 8 + 1) * sizeof(Z));
-    for (int k = 0; k < p->muxes[0]; k++)
-        matrix(v_shared + (size_t)k * p->beats[0] * 6, p->beats[0], b->shared + 8 * k);
+    matrices(v_shared, p->muxes[0], p->beats[0], b->shared);
     b->shared_tables = calloc(p->n_ops + 1, sizeof(C *));
     for (int k = 0; k < p->n_ops; k++)
         if (p->ops[k].kind && !p->ops[k].of_row) b->shared_tables[k] = table_of(p, p->ops + k, v_shared, 0, 1);
-    b->g = (Group){p, 0, p->lanes_are_rows ? LANES : 1, b->shared, NULL, calloc(p->n_ops + 1, sizeof(C *))};
+    b->g = (Group){p, 0, p->lanes_are_rows ? LANES : 1, b->shared, NULL, calloc(p->n_ops + 1, sizeof(C *)),
+                   b->columns};
     b->g.of_row = buffer(((size_t)b->g.lanes * p->muxes[1] * 8 + 1) * sizeof(Z));
 }
 
@@ -488,9 +502,7 @@ static void open_group(Batch *b, int first, const double *v_row) {
     b->g.first = first;
     for (int l = 0; l < b->g.lanes; l++) {
         size_t row = first + l < p->n_rows ? first + l : first;
-        for (int k = 0; k < p->muxes[1]; k++)
-            matrix(v_row + row * p->slots[1] + (size_t)k * p->beats[1] * 6, p->beats[1],
-                   b->g.of_row + 8 * ((size_t)l * p->muxes[1] + k));
+        matrices(v_row + row * p->slots[1], p->muxes[1], p->beats[1], b->g.of_row + 8 * (size_t)l * p->muxes[1]);
     }
     for (int k = 0; k < p->n_ops; k++) {
         const Op *op = p->ops + k;
@@ -512,19 +524,20 @@ static void close_batch(Batch *b) {
     free(b->g.tables);
     free(b->g.of_row);
     free(b->shared);
+    free(b->columns);
 }
 
-/* states come out, and in when there are no columns; probabilities as the states' vectors, one number for each */
-void forward(const Program *p, const double *columns, const double *v_shared, const double *v_row, C *states,
+/* states come out, and in when there is no product; probabilities as the states' vectors, one number for each */
+void forward(const Program *p, const double *v_product, const double *v_shared, const double *v_row, C *states,
              V *probabilities) {
     Batch b;
     int size = vectors(p);
-    open_batch(&b, p, v_shared);
+    open_batch(&b, p, v_product, v_shared);
     for (int first = 0, k = 0; first < p->n_rows; first += b.g.lanes, k++) {
         C *s = states + (size_t)k * size;
         V *prob = probabilities + (size_t)k * size;
         open_group(&b, first, v_row);
-        if (p->has_columns) product(&b.g, columns, s);
+        if (p->from_product) product(&b.g, s);
         for (int o = 0; o < p->n_ops; o++) {
             if (!p->ops[o].kind) mux(&b.g, p->ops + o, s);
             else if (p->lanes_are_rows && !p->ops[o].of_row) turn_all(b.g.tables[o], s, size, 1);
@@ -536,16 +549,18 @@ void forward(const Program *p, const double *columns, const double *v_shared, co
     close_batch(&b);
 }
 
-/* slopes of probabilities in; of columns, or of the states that came in, and of both kinds of numbers out, added */
-void backward(const Program *p, const double *columns, const double *v_shared, const double *v_row, const C *states,
-              const V *slopes, double *d_columns, C *d_states, double *d_shared, double *d_row) {
+/* slopes of probabilities in; of the product's numbers, or of the states that came in, and of both kinds' out, added */
+void backward(const Program *p, const double *v_product, const double *v_shared, const double *v_row, const C *states,
+              const V *slopes, double *d_product, C *d_states, double *d_shared, double *d_row) {
     Batch b;
     int size = vectors(p), n_basis = 1 << p->n_qubits;
-    open_batch(&b, p, v_shared);
+    open_batch(&b, p, v_product, v_shared);
     C *s = buffer((size_t)size * sizeof(C)), *t = buffer((size_t)size * sizeof(C));
     Z *dm = buffer(((size_t)p->muxes[0] * 8 + 1) * sizeof(Z));
     Z *dm_row = buffer(((size_t)b.g.lanes * p->muxes[1] * 8 + 1) * sizeof(Z));
     memset(dm, 0, ((size_t)p->muxes[0] * 8 + 1) * sizeof(Z));
+    Z *d_columns = buffer((columns_of(p) + 1) * 2 * sizeof(Z));
+    memset(d_columns, 0, (columns_of(p) + 1) * 2 * sizeof(Z));
     double *g = buffer(n_basis * sizeof *g);
     V **sums = calloc(p->n_ops + 1, sizeof(V *));
     for (int o = 0; o < p->n_ops; o++)
@@ -586,7 +601,7 @@ void backward(const Program *p, const double *columns, const double *v_shared, c
                 if (op->real_only) { d_row[at] += d[0].re; d_row[at + 1] += d[4].re; }
                 else matrix_slopes(v_row + at, p->beats[1], op->controlled, d, d_row + at);
             }
-        if (p->has_columns) unproduct(&b.g, columns, s, t, d_columns);
+        if (p->from_product) unproduct(&b.g, s, t, d_columns);
         else memcpy(d_states + (size_t)k * size, t, (size_t)size * sizeof(C));
         close_group(&b);
     }
@@ -605,8 +620,13 @@ void backward(const Program *p, const double *columns, const double *v_shared, c
         if (op->real_only) { d_shared[at] += d[0].re; d_shared[at + 1] += d[4].re; }
         else matrix_slopes(v_shared + at, p->beats[0], op->controlled, d, d_shared + at);
     }
+    for (size_t k = 0; k < columns_of(p); k++) {
+        size_t at = k * p->product_beats * 6;
+        Z dm_column[4] = {d_columns[2 * k], {0, 0}, d_columns[2 * k + 1], {0, 0}};
+        matrix_slopes(v_product + at, p->product_beats, 0, dm_column, d_product + at);
+    }
     for (int o = 0; o < p->n_ops; o++) free(sums[o]);
-    free(sums); free(g); free(dm_row); free(dm); free(t); free(s);
+    free(sums); free(d_columns); free(g); free(dm_row); free(dm); free(t); free(s);
     close_batch(&b);
 }
 """

@@ -66,8 +66,7 @@ class TorchProgram:
 
     def places(self, n_rows: int) -> NDArray[np.int64]:
         """Where each basis state's amplitude stands after `run`, the plan's read-out links done."""
-        source = permutation(self.plan.readout, self.plan.n_qubits)
-        return np.argsort(_logical(self._layout(n_rows).order))[source]
+        return self._layout(n_rows).places
 
     @property
     def passes(self) -> int:
@@ -108,6 +107,7 @@ class _Layout:
                     self.passes.append(Gather(self._put(source), self._put(np.argsort(source))))
                 case MuxAt():
                     self.passes.append(self._row_mux(one, len(keys) + len(diagonals)))
+        self.places = np.argsort(_logical(self.order))[permutation(plan.readout, plan.n_qubits)]
         self._real = [real for real, _ in keys]
         self._embed = [self._put(_embedding(members)) for members in self._members]
         self._which = [self._put(_which(members, plan.shared.muxes)) for members in self._members]
