@@ -342,6 +342,16 @@ WRONG = {  # file's text, words after the file, the line
     ),
     "an executor with a word too many": ("executor: aer:gpu", [], 'r.yaml: executor is "aer:gpu"; write it as aer'),
     "no shots": ("shots: 0", [], "r.yaml: shots is 0; it must be a whole number from 1 to 1e+07"),
+    "a fake device that is none": (
+        "executor: noisy:brisbna",
+        [],
+        "executor: brisbna is no fake device. Did you mean brisbane or berlin or paris?",
+    ),
+    "a probability that is none": (
+        "executor: depolarizing:1.5",
+        [],
+        'r.yaml: executor is "depolarizing:1.5"; the probability of depolarizing is a number from 0 to 1',
+    ),
     "mitigation of nothing": (
         "mitigate: true",
         [],
