@@ -16,7 +16,6 @@ RUNS = {
     "aer, cobyla, scored too": "executor=aer shots=64 scored_by=executor",
     "qcnn, depolarizing, spsa": "student.kind=qcnn executor=depolarizing:0.01 shots=64 optimiser.kind=spsa",
     "reupload, noisy, spsa": "student.kind=reupload executor=noisy:manila shots=64 optimiser.kind=spsa",
-    "vqc, ibm-local, spsa": "executor=ibm-local:manila shots=64 optimiser.kind=spsa optimiser.maxiter=6",
 }
 
 
