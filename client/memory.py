@@ -6,28 +6,33 @@ client state is lost with its process.
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data.assets import cache_folder
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """After a round: the teacher's held-out scores, the budget that all arms share, and each arm's loss."""
+    """After a round: the budget that all arms share, and each arm's loss."""
 
-    teacher_loss: float
-    teacher_accuracy: float
     maxiter: int
     student_loss: dict[str, float]
 
 
-def path(run: str, client: int, round_number: int) -> Path:
-    """Where a memory lies: under $QFLOCK_MEMORY, or the cache."""
+def home(run: str, client: int) -> Path:
+    """A client's folder: under $QFLOCK_MEMORY, or the cache."""
     root = Path(os.environ.get("QFLOCK_MEMORY") or cache_folder() / "memory")
-    return root / run / f"client-{client:03d}" / f"round-{round_number:04d}.json"
+    return root / run / f"client-{client:03d}"
+
+
+def path(run: str, client: int, round_number: int) -> Path:
+    """Where a memory lies."""
+    return home(run, client) / f"round-{round_number:04d}.json"
 
 
 def recall(run: str, client: int, round_number: int) -> Memory | None:
@@ -42,9 +47,15 @@ def recall(run: str, client: int, round_number: int) -> Memory | None:
 
 
 def remember(memory: Memory, run: str, client: int, round_number: int) -> None:
-    """Write a round's memory under a temporary name, then rename it."""
-    file = path(run, client, round_number)
+    """Write a round's memory."""
+    with whole(path(run, client, round_number)) as temporary:
+        temporary.write_text(json.dumps({"schema": SCHEMA} | asdict(memory)), encoding="utf-8")
+
+
+@contextmanager
+def whole(file: Path) -> Iterator[Path]:
+    """A temporary name, which becomes the file's own once all is written."""
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps({"schema": SCHEMA} | asdict(memory)), encoding="utf-8")
+    yield temporary
     temporary.replace(file)

@@ -66,6 +66,13 @@ class Participant:
         """Rows as the numbers a student reads; texts themselves when there are no stages."""
         return through(self.stages[1:], shared, self.vectors(rows, shared)) if self.stages else rows.texts
 
+    def fitted(self, shared: Arrays) -> Any:
+        """What a student is fitted on: the labelled rows, then, when a teacher speaks of them, the others."""
+        labelled = self.features(self.share.train, shared)
+        if not self.recipe.distil.weight or not len(self.share.unlabelled):
+            return labelled
+        return np.vstack([labelled, self.features(self.share.unlabelled, shared)])
+
     def head(self, rows: Rows, shared: Arrays) -> NDArray[np.int64] | None:
         """Classes by the head of a trained reduction, or None where there is none."""
         last = self.stages[-1] if self.stages else None

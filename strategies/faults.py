@@ -12,7 +12,7 @@ def unusable(report: Report, expected: Arrays) -> str | None:
     """The first thing wrong with an update, or None."""
     if report.examples < 1:
         return f"{report.arm}: trained on {report.examples} rows"
-    for name in ("student_loss", "teacher_loss"):
+    for name in ("student_loss", "teacher_loss", "divergence"):
         if not math.isfinite(getattr(report, name)):
             return f"{report.arm}: {name} is {getattr(report, name)}"
     return wrong_arrays(report.arrays, expected, f"{report.arm}: ")

@@ -23,8 +23,10 @@ class Assignment:
     round: int = 0
     stage: str = ""  # `prepare`: which feature stage is being agreed on; "" only says hello
     memory_round: int = 0  # `train`: the round whose memory to start from; 0 is none
+    teacher_round: int = 0  # `train`: the round whose adapters made the global teacher; 0 is none, use your own
     shared: Arrays = field(default_factory=dict)  # agreed feature arrays, as `stage/array`
     arms: dict[str, Arrays] = field(default_factory=dict)  # arm → its global arrays
+    teacher: Arrays = field(default_factory=dict)  # the global adapter, for who has not seen it yet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,19 @@ class Report:
     evaluations: int  # evaluations used
     shots: int
     seconds: float
+    requested: int = 0  # evaluations the regulator's law asked for, before its caps
+    rho: float = 0.0  # L_student / L_teacher that it saw; 0 when there was no loss of an earlier round
+    divergence: float = 0.0  # mean KL(teacher‖student) on the held-out rows, nats
     note: str = ""  # what a reader of the ledger should know, such as a lost memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """Client → server after `train` when adapters are federated: the teacher as this client tuned it."""
+
+    client: int
+    arrays: Arrays
+    examples: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,4 +93,4 @@ class Refusal:
     reason: str
 
 
-Reply = Answer | list[Report] | Score | Refusal
+Reply = Answer | list[Report | Tuned] | Score | Refusal

@@ -15,7 +15,7 @@ from client.participant import participant
 from recipes.load import load
 from strategies.messages import Assignment
 
-MEMORY = Memory(teacher_loss=0.4, teacher_accuracy=0.9, maxiter=12, student_loss={"student": 0.7})
+MEMORY = Memory(maxiter=12, student_loss={"student": 0.7})
 RECIPE = load("smoke", ["features.buckets=64", "data.rows=40", "optimiser.maxiter=18", "regulate.cap=25"])
 
 
@@ -27,8 +27,6 @@ def _memory_here(monkeypatch, tmp_path):
 @given(
     memory=st.builds(
         Memory,
-        teacher_loss=st.floats(allow_nan=False),
-        teacher_accuracy=st.floats(0, 1),
         maxiter=st.integers(),
         student_loss=st.dictionaries(st.text(), st.floats(allow_nan=False)),
     ),
@@ -57,7 +55,7 @@ def test_a_write_that_breaks_off_leaves_what_was_there(monkeypatch):
 
     monkeypatch.setattr(Path, "write_text", torn)
     with pytest.raises(OSError, match="disk full"):
-        remember(replace(MEMORY, teacher_loss=9.0), "run", 0, 1)
+        remember(replace(MEMORY, maxiter=99), "run", 0, 1)
     with pytest.raises(OSError, match="disk full"):
         remember(MEMORY, "run", 0, 2)
     assert recall("run", 0, 1) == MEMORY
