@@ -145,14 +145,14 @@ class TeacherConfig(Section):
     kind: Literal["tiny"] = "tiny"
     federate: Literal["none", "average", "ffa", "exact"] = "none"  # how adapters are averaged; strategies/adapters.py
     rounds: Annotated[int, Between(1)] = 1  # in how many of the first rounds clients tune and send; if federated
-    rank: Annotated[int, Between(0, 4096)] = 0  # `exact`: most ranks of the averaged adapter; 0 keeps all
+    merged_rank: Annotated[int, Between(0, 4096)] = 0  # `exact`: most ranks of the averaged adapter; 0 keeps all
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
         if self.federate == "none":
             refuse_changed(self, "a teacher that is not federated is tuned once and has no", "rounds")
         if self.federate != "exact":
-            refuse_changed(self, f"federate {self.federate} keeps the clients' own", "rank")
+            refuse_changed(self, f"federate {self.federate} does not read", "merged_rank")
 
     def tunes(self, number: int) -> bool:
         """Whether clients tune and send their teachers in a round."""

@@ -21,7 +21,9 @@ Matrix = NDArray[np.float64]
 def federate(config: TeacherConfig, tuned: Sequence[Tuned]) -> Arrays:
     """The global adapter, each client weighted by the rows that its teacher learned from."""
     ordered = sorted(tuned, key=lambda one: one.client)
-    return RULES[config.federate]([one.arrays for one in ordered], [one.examples for one in ordered], config.rank)
+    return RULES[config.federate](
+        [one.arrays for one in ordered], [one.examples for one in ordered], config.merged_rank
+    )
 
 
 def average(updates: Sequence[Arrays], weights: Sequence[float], rank: int = 0) -> Arrays:

@@ -1,5 +1,7 @@
 """Averaging adapters: the products of LoRA pairs against NumPy's dense matrices, and what each rule leaves alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from recipes.schema import TeacherConfig
+from strategies import collect
 from strategies.adapters import RULES, average, exact, federate, ffa
 from strategies.messages import Tuned
 
@@ -93,7 +96,7 @@ def test_plain_averaging_of_the_factors_is_not_the_mean_of_the_products():
 
 
 @pytest.mark.parametrize("rank", [4, 8, 16])
-def test_with_one_frozen_A_for_all_the_mean_of_the_B_is_exact(rank):
+def test_with_one_frozen_factor_for_all_the_mean_of_the_others_is_exact(rank):
     rng = np.random.default_rng(rank)
     shared, weights = adapter(rng, rank), [3, 1, 2]
     frozen = {name: array for name, array in shared.items() if name.endswith("/A")}
@@ -129,5 +132,55 @@ def test_the_order_of_arrival_changes_no_bit_and_types_stay(rule, order):
 def test_the_recipe_s_rank_is_the_most_that_comes_back():
     rng = np.random.default_rng(2)
     sent = [Tuned(client=c, arrays=adapter(rng, 8), examples=1) for c in range(3)]
-    assert {len(federate(TeacherConfig(federate="exact", rank=r), sent)["adapter/0.q/A"]) for r in (4, 24)} == {4, 24}
+    assert {len(federate(TeacherConfig(federate="exact", merged_rank=r), sent)["adapter/0.q/A"]) for r in (4, 24)} == {
+        4,
+        24,
+    }
     assert len(federate(TeacherConfig(federate="exact"), sent)["adapter/0.q/A"]) == 24
+
+
+def lora(rank=4, d_in=6, dtype=np.float32):
+    return {"l/A": np.ones((rank, d_in), dtype), "l/B": np.ones((5, rank), dtype), "head": np.ones(3, dtype)}
+
+
+def sent(*adapters, **changes):
+    """What three clients said: an adapter each, beside no reports."""
+    return [(c, [replace(Tuned(client=c, arrays=a, examples=9), **changes)]) for c, a in enumerate(adapters)]
+
+
+WRONG = {
+    "another base model": (lora(d_in=7), "l/A is float32[4, 7]; expected float32[4, 6]"),
+    "another rank": (lora(rank=2), "l/A is float32[2, 6]; expected float32[4, 6]"),
+    "another precision": (lora(dtype=np.float64), "l/A is float64[4, 6]; expected float32[4, 6]"),
+    "no head": ({name: lora()[name] for name in ("l/A", "l/B")}, "sent l/A, l/B; expected head, l/A, l/B"),
+    "not numbers": (lora() | {"head": np.full(3, np.nan, np.float32)}, "head holds 3 values that are not finite"),
+}
+
+
+@pytest.mark.parametrize(("adapter", "reason"), WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("current", [{}, lora()], ids=["first round", "later"])
+def test_an_adapter_unlike_the_others_is_named_and_left_out(adapter, reason, current):
+    usable, failed = collect.adapters(sent(lora(), lora(), adapter), current, asked=True, any_rank=False)
+    assert [one.client for one in usable] == [0, 1]
+    assert failed == {2: f"adapter: {reason}"}
+
+
+def test_under_exact_aggregation_ranks_may_differ_but_a_pair_must_fit():
+    torn = lora() | {"l/B": np.ones((5, 3), np.float32)}
+    usable, failed = collect.adapters(sent(lora(2), lora(4), torn), {}, asked=True, any_rank=True)
+    assert [one.client for one in usable] == [0, 1]
+    assert failed == {2: "adapter: l/B is float32[5, 3]; expected float32[5, 4]"}
+
+
+def test_adapters_come_when_they_are_asked_for_from_who_they_say():
+    none = [(0, []), (1, [])]
+    assert collect.adapters(none, {}, asked=True, any_rank=False)[1] == dict.fromkeys((0, 1), "sent 0 adapters, not 1")
+    assert collect.adapters(none, {}, asked=False, any_rank=False) == ([], {})
+    said = sent(lora(), lora())
+    assert collect.adapters(said, {}, asked=False, any_rank=False)[1] == dict.fromkeys((0, 1), "sent 1 adapters, not 0")
+    assert collect.adapters(sent(lora(), examples=0), {}, asked=True, any_rank=False)[1] == {
+        0: "tuned its teacher on 0 rows"
+    }
+    assert collect.adapters(sent(lora(), client=5), {}, asked=True, any_rank=False)[1] == {
+        0: "sent the adapter of client 5"
+    }

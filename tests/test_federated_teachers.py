@@ -1,4 +1,4 @@
-"""Federations that use their teachers: what travels, who learns from whom, and that every rule changes what it should."""
+"""Federations that use their teachers: what travels, who learns from whom, and what every rule changes."""
 
 from dataclasses import replace
 
@@ -8,16 +8,14 @@ from flwr.app import Error
 from numpy.testing import assert_allclose, assert_array_equal
 
 from client import round as visits
-from client.lessons import attend, path
+from client.lessons import attend
 from client.participant import participant
 from recipes.load import load
 from server import checkpoint
 from server.ledger import lines, untimed
 from server.summary import regulated
-from strategies import collect
 from strategies.adapters import RULES
 from strategies.failure import RunFailedError
-from strategies.messages import Assignment, Tuned
 from strategies.wire import assigned, count_bytes
 from teacher.soft_labels import held_out
 from teacher.tiny import TinyTeacher
@@ -195,150 +193,6 @@ def test_a_regulation_that_never_fires_is_called_inert():
     assert regulated([{"arms": {"student": {"clients": clients}}}]) == (
         "regulation inert: ρ > 1 in none of 1 client-rounds after the first"
     )
-
-
-@pytest.fixture
-def alone(monkeypatch, tmp_path):
-    """`alone(*overrides)`: client 1 of a recipe, with a memory of its own."""
-    monkeypatch.setenv("QFLOCK_MEMORY", str(tmp_path))
-    participant.cache_clear()
-    return lambda *overrides: participant(load("smoke", [*SMALL, *overrides]).as_json(), 1)
-
-
-def ask(number=1, **keys):
-    return Assignment(kind="train", run="run", recipe_digest="", round=number, **keys)
-
-
-def test_a_teacher_is_loaded_only_when_there_is_something_new_to_ask(alone, monkeypatch):
-    who = alone("teacher.federate=average", "distil.weight=1")
-    made = []
-    new = who.new_teacher
-    monkeypatch.setattr(who, "new_teacher", lambda: made.append(1) or new())
-    own, sent, _ = attend(who, ask(1))
-    assert [one.examples for one in sent] == [len(who.share.train)]
-    other = {name: -array for name, array in sent[0].arrays.items()}
-    attend(who, ask(2, teacher=other, teacher_round=1))
-    assert len(made) == 2
-    taught, sent, note = attend(who, ask(3, teacher_round=1))
-    assert (len(made), sent, note) == (2, [], "")
-    assert taught.loss > own.loss
-    assert_allclose(taught.soft.sum(axis=1), 1)
-    assert len(taught.soft) == len(who.share.train)
-
-
-def test_frozen_factors_stay_at_home_and_come_back_with_the_average(alone, monkeypatch):
-    """A teacher with a LoRA pair, whose A is the same wherever it is made."""
-
-    class Pair(TinyTeacher):
-        def __init__(self, n_classes):
-            self.pair = {"layer/A": np.full((2, 3), 7.0, np.float32), "layer/B": np.zeros((3, 2), np.float32)}
-            super().__init__(n_classes)
-
-        def adapter(self):
-            return super().adapter() | self.pair
-
-        def load_adapter(self, adapter):
-            self.pair |= {name: adapter[name] for name in self.pair if name in adapter}
-            super().load_adapter({name: adapter[name] for name in ("weight", "bias")})
-
-    made = []
-    who = alone("teacher.federate=ffa", "teacher.rounds=2")
-    monkeypatch.setattr(who, "new_teacher", lambda: made.append(Pair(who.n_classes)) or made[-1])
-    _, (sent,), _ = attend(who, ask(1))
-    assert set(sent.arrays) == {"weight", "bias", "layer/B"}
-    moved = sent.arrays | {"layer/B": np.ones((3, 2), np.float32)}
-    _, (again,), _ = attend(who, ask(2, teacher=moved, teacher_round=1))
-    assert_array_equal(again.arrays["layer/B"], 1)
-    assert_array_equal(made[-1].pair["layer/A"], 7)
-
-
-def test_lost_lessons_are_noted_and_the_own_teacher_speaks_again(alone):
-    who = alone("teacher.federate=average", "distil.weight=1")
-    own, (sent,), _ = attend(who, ask(1))
-    attend(who, ask(2, teacher={name: -array for name, array in sent.arrays.items()}, teacher_round=1))
-    path(who, "run", 1).unlink()
-    kept, _, note = attend(who, ask(3, teacher_round=1))
-    assert note == "the teacher of round 1 was lost, its own one teaches"
-    assert (kept.loss, kept.accuracy) == (own.loss, own.accuracy)
-
-
-def test_hidden_labels_are_gone_from_all_that_a_client_holds(alone):
-    full, tenth = alone("data.labelled=1"), alone("data.labelled=0.1", "distil.weight=1")
-    rows, few, hidden = full.share.train, tenth.share.train, tenth.share.unlabelled
-    assert few.texts + hidden.texts == rows.texts
-    assert len(few) == int(np.ceil(0.1 * len(rows)))
-    assert_array_equal(few.labels, rows.labels[: len(few)])
-    assert not hidden.labels.size
-    assert not len(full.share.unlabelled)
-    for part in ("validation", "test"):
-        assert getattr(tenth.share, part).texts == getattr(full.share, part).texts
-    lessons, _, _ = attend(tenth, ask(1))
-    oracle = TinyTeacher(2)
-    oracle.load_adapter(tuned(tenth))
-    assert_array_equal(lessons.soft, oracle.soft_labels(rows.texts, 2.0))
-
-
-@pytest.mark.parametrize(("weight", "used"), [(0, 4), (1, 36)])
-def test_a_report_counts_the_rows_that_the_student_was_fitted_on(weight, used, alone):
-    who = alone("data.labelled=0.1", f"distil.weight={weight}")
-    shared = {}
-    for stage in who.stages:
-        arrays = stage.initial(0)
-        for _ in range(stage.exchanges):
-            here = shared | {f"{stage.name}/{key}": array for key, array in arrays.items()}
-            arrays = stage.merge(arrays, [who.statistics(stage.name, here)], [4])
-        shared |= {f"{stage.name}/{key}": array for key, array in arrays.items()}
-    arms = {name: arm.initial(0) for name, arm in who.arms.items()}
-    reports = visits.train(who, ask(1, shared=shared, arms=arms))
-    assert [(report.arm, report.examples) for report in reports] == [("student", used), ("twin", used)]
-    assert all(report.divergence > 0 for report in reports)
-
-
-def lora(rank=4, d_in=6, dtype=np.float32):
-    return {"l/A": np.ones((rank, d_in), dtype), "l/B": np.ones((5, rank), dtype), "head": np.ones(3, dtype)}
-
-
-def sent(*adapters, **changes):
-    """What three clients said: an adapter each, beside no reports."""
-    return [(c, [replace(Tuned(client=c, arrays=a, examples=9), **changes)]) for c, a in enumerate(adapters)]
-
-
-WRONG = {
-    "another base model": (lora(d_in=7), "l/A is float32[4, 7]; expected float32[4, 6]"),
-    "another rank": (lora(rank=2), "l/A is float32[2, 6]; expected float32[4, 6]"),
-    "another precision": (lora(dtype=np.float64), "l/A is float64[4, 6]; expected float32[4, 6]"),
-    "no head": ({name: lora()[name] for name in ("l/A", "l/B")}, "sent l/A, l/B; expected head, l/A, l/B"),
-    "not numbers": (lora() | {"head": np.full(3, np.nan, np.float32)}, "head holds 3 values that are not finite"),
-}
-
-
-@pytest.mark.parametrize(("adapter", "reason"), WRONG.values(), ids=WRONG)
-@pytest.mark.parametrize("current", [{}, lora()], ids=["first round", "later"])
-def test_an_adapter_unlike_the_others_is_named_and_left_out(adapter, reason, current):
-    usable, failed = collect.adapters(sent(lora(), lora(), adapter), current, asked=True, any_rank=False)
-    assert [one.client for one in usable] == [0, 1]
-    assert failed == {2: f"adapter: {reason}"}
-
-
-def test_under_exact_aggregation_ranks_may_differ_but_a_pair_must_fit():
-    torn = lora() | {"l/B": np.ones((5, 3), np.float32)}
-    usable, failed = collect.adapters(sent(lora(2), lora(4), torn), {}, asked=True, any_rank=True)
-    assert [one.client for one in usable] == [0, 1]
-    assert failed == {2: "adapter: l/B is float32[5, 3]; expected float32[5, 4]"}
-
-
-def test_adapters_come_when_they_are_asked_for_from_who_they_say():
-    none = [(0, []), (1, [])]
-    assert collect.adapters(none, {}, asked=True, any_rank=False)[1] == dict.fromkeys((0, 1), "sent 0 adapters, not 1")
-    assert collect.adapters(none, {}, asked=False, any_rank=False) == ([], {})
-    said = sent(lora(), lora())
-    assert collect.adapters(said, {}, asked=False, any_rank=False)[1] == dict.fromkeys((0, 1), "sent 1 adapters, not 0")
-    assert collect.adapters(sent(lora(), examples=0), {}, asked=True, any_rank=False)[1] == {
-        0: "tuned its teacher on 0 rows"
-    }
-    assert collect.adapters(sent(lora(), client=5), {}, asked=True, any_rank=False)[1] == {
-        0: "sent the adapter of client 5"
-    }
 
 
 def test_a_client_without_a_usable_adapter_is_named_and_its_student_still_counts(go, monkeypatch):

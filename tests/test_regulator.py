@@ -73,3 +73,18 @@ def test_a_perfect_teacher_asks_for_the_whole_cap(law):
 @given(m=BUDGET, rho=st.floats(1, 50))
 def test_incremental_and_adaptive_are_the_same_law_but_for_one_rounding(m, rho):
     assert abs(LAWS["incremental"](m, rho, 1) - LAWS["adaptive"](m, rho, 1)) <= 1
+
+
+@pytest.mark.parametrize("law", LAWS)
+@given(m=BUDGET, student=LOSS, teacher=LOSS, cap=BUDGET)
+def test_what_was_asked_for_and_the_ratio_are_told_beside_what_is_allowed(law, m, student, teacher, cap):
+    found = regulate(config(law, cap), m, student, teacher)
+    assert found.rho == student / teacher
+    assert found.maxiter == min(found.requested, max(m, cap))
+    assert found.requested == (LAWS[law](m, found.rho, 100) if found.rho > 1 or law == "twoway" else m)
+
+
+def test_a_law_that_explodes_is_held_at_its_cap_and_says_so():
+    found = regulate(config("adaptive", cap=50), 10, 4.0, 0.001)
+    assert (found.requested, found.maxiter) == (40_000, 50)
+    assert found.held_back("adaptive") == "adaptive asked for 40000 evaluations at ρ 4e+03, capped at 50"
