@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recipes.schema import InputError, RecipeError
+from recipes.schema import InputError
 from strategies.failure import RunFailedError
 
 PATIENCE_SECONDS = 10.0
@@ -37,14 +37,16 @@ def named(name: str) -> Entry:
     file = Path(os.environ.get("FLWR_HOME") or Path.home() / ".flwr") / "config.toml"
     links = configured(file)
     if name not in links:
-        raise RecipeError(
+        raise InputError(
             f"--on {name}: {file} has no SuperLink of that name. There are: {', '.join((*HERE, *sorted(links)))}"
         )
     address, root = links[name].get("address"), links[name].get("root-certificates")
     if not isinstance(address, str) or address.startswith(":"):
-        raise RecipeError(f"--on {name}: in {file} that is Flower's own simulation on this machine; use --on sim")
+        raise InputError(f"--on {name}: in {file} that is Flower's own simulation on this machine; use --on sim")
+    if not address.rpartition(":")[2].isdecimal():
+        raise InputError(f"--on {name}: its address in {file} is {address}; write it as host:port")
     if root and not Path(root).is_file():
-        raise RecipeError(f"--on {name}: {root}, its root-certificates in {file}, is no file")
+        raise InputError(f"--on {name}: {root}, its root-certificates in {file}, is no file")
     insecure = links[name].get("insecure") is True
     return Entry(name=name, file=file, address=address, insecure=insecure, root_certificates=root)
 
@@ -70,9 +72,13 @@ def answers(link: Entry) -> None:
             f"the authority that signed it, and the address one that it names"
         ) from None
     except ssl.SSLError:
-        raise RunFailedError(f"{link} does not speak TLS: write insecure = true, or start it with certificates") from None
+        raise RunFailedError(
+            f"{link} does not speak TLS: write insecure = true, or start it with certificates"
+        ) from None
     except TimeoutError:
-        raise RunFailedError(f"{link} does not answer within {PATIENCE_SECONDS:.0f} s; is a SuperLink at work there?") from None
+        raise RunFailedError(
+            f"{link} does not answer within {PATIENCE_SECONDS:.0f} s; is a SuperLink at work there?"
+        ) from None
     except http.client.HTTPException:
         raise RunFailedError(wrong_language(link)) from None
     except ConnectionResetError:
@@ -88,7 +94,7 @@ def answers(link: Entry) -> None:
 def wrong_language(link: Entry) -> str:
     """Why something that listens does not speak HTTP."""
     if link.insecure and speaks_tls(link.address):
-        return f"{link} speaks TLS: write root-certificates = \"/…/ca.crt\" instead of insecure = true"
+        return f'{link} speaks TLS: write root-certificates = "/…/ca.crt" instead of insecure = true'
     return f"{link} does not speak as a SuperLink of this Flower does: correct the address, or start a newer SuperLink"
 
 
@@ -108,7 +114,7 @@ def trusting(link: Entry) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=link.root_certificates)
     except ssl.SSLError:
-        raise RecipeError(f"{link.root_certificates}, root-certificates of {link}, holds no certificate") from None
+        raise InputError(f"{link.root_certificates}, root-certificates of {link}, holds no certificate") from None
 
 
 def health(address: str, tls: ssl.SSLContext | None) -> int:
