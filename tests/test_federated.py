@@ -499,7 +499,7 @@ def test_a_client_that_nobody_is_does_not_stop_the_others(meet):
 
 def test_too_few_clients_end_the_run(meet):
     said, line, _ = meet(recipe_of(), ScriptedClients(), (2,))
-    assert said == f"1 of 4 clients can take part: {NOBODY}"
+    assert said == f"1 of 4 clients can take part; client 0: {NOBODY}"
     assert sorted(line["failed"]) == [0, 1, 3]
 
 
@@ -526,7 +526,7 @@ def test_a_federation_of_another_size_is_refused_with_both_remedies(real):
     recipe = load("smoke", HELLO)
     said, line, _ = real(recipe, recipe, 2, (0, 1))
     assert said == (
-        "0 of 3 clients can take part: RecipeError: the federation has 2 clients and the recipe smoke says clients: 3. "
+        "0 of 3 clients can take part; client 0: RecipeError: the federation has 2 clients and the recipe smoke says clients: 3. "
         "Simulate that many (flwr run . --federation-config 'num-supernodes=3'), "
         "or change the recipe (--run-config 'override=\"clients=2\"')"
     )
@@ -537,7 +537,7 @@ def test_another_recipe_on_the_node_is_refused(real):
     ours, theirs = load("smoke", HELLO), load("smoke", [*HELLO, "seed=1"])
     said, *_ = real(ours, theirs, 3, (0, 1, 2))
     assert said == (
-        f"0 of 3 clients can take part: RecipeError: the server runs recipe {ours.digest()}, this node reads "
+        f"0 of 3 clients can take part; client 0: RecipeError: the server runs recipe {ours.digest()}, this node reads "
         f"{theirs.digest()} (smoke): give both the same app and recipe file"
     )
 
