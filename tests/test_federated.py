@@ -526,7 +526,8 @@ def test_a_federation_of_another_size_is_refused_with_both_remedies(real):
     recipe = load("smoke", HELLO)
     said, line, _ = real(recipe, recipe, 2, (0, 1))
     assert said == (
-        "0 of 3 clients can take part; client 0: RecipeError: the federation has 2 clients and the recipe smoke says clients: 3. "
+        "0 of 3 clients can take part; client 0: RecipeError: the federation has 2 clients "
+        "and the recipe smoke says clients: 3. "
         "Simulate that many (flwr run . --federation-config 'num-supernodes=3'), "
         "or change the recipe (--run-config 'override=\"clients=2\"')"
     )

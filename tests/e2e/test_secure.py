@@ -1,4 +1,4 @@
-"""Processes under TLS, every node with a key of its own: the same ledger, also when a node dies and its key comes back."""
+"""Processes under TLS, every node with its own key: the same ledger, also when a node dies and its key comes back."""
 
 import os
 import re
