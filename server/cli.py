@@ -124,7 +124,8 @@ def resume(
     if ended and ended[-1]["state"] == "completed":
         raise RecipeError(f"{run} is complete; run its recipe again with: qflock run {run / 'recipe.yaml'}")
     recipe = load(str(run / "recipe.yaml"))
-    launch(recipe, run.resolve, on=on, secure=secure)
+    kept = on == "processes" and (run / "secure").is_dir()  # what was secure is not opened by a flag that is forgotten
+    launch(recipe, run.resolve, on=on, secure=secure or kept)
 
 
 def resolved(recipe: str, set_: list[str] | None, clients: int | None, seed: int | None) -> Recipe:

@@ -16,6 +16,7 @@ from pathlib import Path
 from server.certificates import AUTHORITY, node_key
 from server.flower import OwnLink, free_port, register
 
+SUPERNODE = ("flower-supernode",)
 SOON_SECONDS = 10.0  # a node that ends sooner has not lived
 GIVE_UP_SECONDS = 90.0  # without a node that lived
 LONGEST_PAUSE = 8.0
@@ -57,7 +58,7 @@ class Nodes:
     def start(self, client: int) -> Node:
         """One SuperNode that is this client."""
         node = f"partition-id={client} num-partitions={self.clients}"
-        command = ["flower-supernode", "--superlink", f"127.0.0.1:{self.link.port}", *self.identity(client)]
+        command = [*SUPERNODE, "--superlink", f"127.0.0.1:{self.link.port}", *self.identity(client)]
         command += ["--host", "127.0.0.1", "--port", str(free_port()), "--node-config", node]
         path = self.logs / f"client-{client:03d}.log"
         with path.open("ab") as log:

@@ -32,17 +32,13 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
-def nodes(tmp_path, clock):
+def nodes(tmp_path, clock, monkeypatch):
     """`nodes(script)`: two clients whose SuperNode is a shell script."""
     started = []
 
     def make(script):
-        path = tmp_path / "bin" / "flower-supernode"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(0o755)
-        link = OwnLink("qflock", os.environ | {"PATH": f"{path.parent}:{os.environ['PATH']}"}, None, 1)
-        started.append(supernodes(link, 2, tmp_path))
+        monkeypatch.setattr("server.nodes.SUPERNODE", ("sh", "-c", script))
+        started.append(supernodes(OwnLink("qflock", dict(os.environ), None, 1), 2, tmp_path))
         return started[-1]
 
     yield make

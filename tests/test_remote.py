@@ -1,6 +1,8 @@
 """Where a run's ledger goes on a SuperLink of others, and what is shown when that is another machine."""
 
 import re
+import tomllib
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -11,6 +13,7 @@ from server.flower import Link
 from server.folder import current_folder, new_folder
 from server.remote import Elsewhere, followed
 from strategies.failure import RunFailedError
+from strategies.wire import FLOWER, check_flower
 
 LINK = Link("lab", {})
 STARTED = "\x1b[92mINFO \x1b[0m:      run folder /srv/runs/one on far\n"
@@ -93,3 +96,15 @@ def test_a_superlink_that_falls_silent_is_not_followed_for_ever(far, monkeypatch
     monkeypatch.setattr(remote, "LOST_SECONDS", -1.0)
     with pytest.raises(RunFailedError, match=r"^lab has not answered for -1 s; "):
         far(("running", ""), ("unknown", "unavailable"), log=STARTED)
+
+
+def test_another_flower_is_named_with_its_version_and_ours_with_the_series_of_the_packaging(monkeypatch):
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
+    assert project["tool"]["flwr"]["app"]["flwr-version-target"].rpartition(".")[0] == FLOWER
+    check_flower("this node")
+    for version in ("1.4.1", "1.410.0", "2.41.0"):
+        monkeypatch.setattr("strategies.wire.__version__", version)
+        with pytest.raises(
+            RunFailedError, match=rf"^this node runs Flower {re.escape(version)}, all others {FLOWER}: "
+        ):
+            check_flower("this node")
