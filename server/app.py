@@ -39,7 +39,7 @@ def main(grid: Grid, context: Context) -> None:
         roster = Roster(grid, recipe, run)
         roster.meet(ledger.append)
         if state is None:
-            shared = prepare.agree(grid, recipe, run, roster.nodes, reference.stages, ledger.append)
+            shared = prepare.agree(grid, recipe, run, roster, reference.stages, ledger.append)
             arms = {name: ArmState(arrays=arm.initial(recipe.seed)) for name, arm in reference.arms.items()}
             state = State(shared=shared, arms=arms)
         reference.encode(state.shared)
