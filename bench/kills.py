@@ -8,13 +8,14 @@ once, and the same command goes on with the rest.
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -38,6 +39,7 @@ RESULTS = Path(__file__).parent / "results" / "kills.json"
 WORK = ("min_reports=1", "features.reduction=pca")  # of `smoke`: two clients, of whom one may be dead in a round
 TIMES = 10
 RUN_SECONDS, LOOK_SECONDS = 600.0, 0.05
+STARTED: list[subprocess.Popen[bytes]] = []
 QFLOCK = [sys.executable, "-c", "from server.cli import main; main()"]
 
 Results = dict[str, Any]
@@ -63,12 +65,17 @@ def main() -> None:
     said = asked.parse_args()
     console = wide_console()
     results = begun(said.results)
-    with tempfile.TemporaryDirectory(prefix="qflock-bench-") as home, ThreadPoolExecutor(said.jobs) as pool:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what we started is ended
+    with tempfile.TemporaryDirectory(prefix="qflock-bench-") as home, side_by_side(said.jobs) as pool:
         calm = undisturbed(Path(home) / "calm")
         lock = Lock()
 
         def one(name: str, number: int) -> None:
-            found = killed(name, number, said.times, calm, Path(home) / f"{name.replace(' ', '-')}-{number}")
+            runs = Path(home) / f"{name.replace(' ', '-')}-{number}"
+            try:
+                found = killed(name, number, said.times, calm, runs)
+            except (RunFailedError, subprocess.TimeoutExpired) as error:
+                found = {"passed": False, "reason": f"{error}: {told(runs)}"}
             with lock:
                 results["kills"].append({"case": name, "number": number, "of": said.times} | found)
                 kept(results, said.results)
@@ -76,10 +83,23 @@ def main() -> None:
 
         done = {(kill["case"], kill["number"], kill["of"]) for kill in results["kills"]}
         wanted = [(name, number) for number in range(said.times) for name in said.cases]
-        asked_for = [pool.submit(one, *place) for place in wanted if (*place, said.times) not in done]
-        for future in asked_for:
+        for future in [pool.submit(one, *place) for place in wanted if (*place, said.times) not in done]:
             future.result()
     console.print(table(results))
+
+
+@contextmanager
+def side_by_side(jobs: int) -> Iterator[ThreadPoolExecutor]:
+    """So many threads; when it is interrupted, what they have started is ended."""
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in STARTED:
+            process.terminate()  # does nothing to one that has ended
+        for process in STARTED:
+            process.wait()
 
 
 def begun(path: Path) -> Results:
@@ -142,13 +162,13 @@ def killed(name: str, number: int, times: int, calm: Calm, runs: Path) -> dict[s
     began_at = time.monotonic()
     while len(lines(folder)) < seen:
         if process.poll() is not None or time.monotonic() > began_at + RUN_SECONDS:
-            raise RunFailedError(f"{name} {number}: ended before it was killed: {told(runs)}")
+            raise RunFailedError("the run ended before it was killed")
         time.sleep(LOOK_SECONDS)
     time.sleep(seconds)
     before = len(lines(folder))
     victims = case.victims(folder)
     if not victims:
-        raise RunFailedError(f"{name} {number}: nothing to kill: {told(runs)}")
+        raise RunFailedError("there was nothing to kill")
     for victim in victims:
         with suppress(psutil.NoSuchProcess):
             victim.kill()
@@ -157,12 +177,11 @@ def killed(name: str, number: int, times: int, calm: Calm, runs: Path) -> dict[s
     noticed = time.monotonic() - killed_at
     resumed = process.returncode != 0
     if resumed:
-        said = told(runs)
-        if f"Go on with: qflock resume {folder}" not in said:
-            raise RunFailedError(f"{name} {number}: the run did not say how to go on: {said}")
+        if f"Go on with: qflock resume {folder}" not in told(runs):
+            raise RunFailedError("the run did not say how to go on")
         again = qflock(["resume", str(folder), "--on", "processes"], runs)
         if again.wait(timeout=RUN_SECONDS):
-            raise RunFailedError(f"{name} {number}: resume ended with code {again.returncode}: {told(runs)}")
+            raise RunFailedError(f"resume ended with code {again.returncode}")
     left = started_for(folder)
     found = {
         "seen": before,
@@ -198,9 +217,10 @@ def began(recipe: Recipe, runs: Path) -> tuple[subprocess.Popen[bytes], Path]:
 def qflock(words: Sequence[str], runs: Path) -> subprocess.Popen[bytes]:
     """Our command; what it says goes to a file."""
     with (runs / "said").open("ab") as file:
-        return subprocess.Popen(
-            [*QFLOCK, *words], cwd=runs, env=os.environ | {"PYTHONPATH": str(APP)}, stdout=file, stderr=file
-        )
+        env = os.environ | {"PYTHONPATH": str(APP)}
+        process = subprocess.Popen([*QFLOCK, *words], cwd=runs, env=env, stdout=file, stderr=file)
+    STARTED.append(process)
+    return process
 
 
 def told(runs: Path) -> str:

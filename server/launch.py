@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 from rich.console import Console
 
@@ -19,6 +20,7 @@ from server.summary import summary
 from strategies.failure import RunFailedError
 
 ASK_SECONDS = 10.0  # between two questions to Flower whether the run still lives
+APP_COMMANDS = ("flwr-serverapp", "flwr-simulation")
 
 
 def launch(recipe: Recipe, make_folder: Callable[[], Path], *, simulated: bool) -> None:
@@ -71,6 +73,7 @@ class Watch:
     def __init__(self, link: Link, run_id: str, nodes: Nodes | None, console: Console) -> None:
         self.link, self.run_id, self.nodes, self.console = link, run_id, nodes, console
         self.asked = time.monotonic()
+        self.app: psutil.Process | None = None  # that the ServerApp runs in, once seen
 
     def __call__(self) -> str | None:
         """Why no more can come, or None."""
@@ -78,8 +81,30 @@ class Watch:
             return f"the SuperLink ended with code {self.link.process.returncode}"
         for news in self.nodes.tend() if self.nodes else []:
             self.console.print(news, highlight=False)
-        if time.monotonic() - self.asked < ASK_SECONDS:
+        self.app = self.app or app_process(self.link)
+        gone = self.app is not None and ended(self.app)
+        if not gone and time.monotonic() - self.asked < ASK_SECONDS:
             return None
         word, details = status(self.link, self.run_id)
         self.asked = time.monotonic()
-        return f"Flower says {word}: {details}" if word.startswith("finished") else None
+        if word.startswith("finished"):
+            return f"Flower says {word}: {details}"
+        return "the ServerApp was killed, perhaps for want of memory" if gone else None
+
+
+def app_process(link: Link) -> psutil.Process | None:
+    """The process of the ServerApp; Flower itself takes a minute to miss it."""
+    with suppress(psutil.Error):
+        for process in psutil.Process(link.process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                if any(Path(word).name in APP_COMMANDS for word in process.cmdline()[:2]):
+                    return process
+    return None
+
+
+def ended(process: psutil.Process) -> bool:
+    """Whether a process is gone, or waits only for its parent to notice."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
