@@ -22,7 +22,7 @@ def main(grid: Grid, context: Context) -> None:
 
     limit_threads(recipe.threads)
     from server import checkpoint, prepare
-    from server.folder import current_folder
+    from server.folder import current_folder, run_name
     from server.ledger import Ledger
     from server.reference import Reference
     from server.roster import Roster
@@ -30,7 +30,7 @@ def main(grid: Grid, context: Context) -> None:
     from strategies.state import ArmState, State
 
     folder = current_folder(recipe)
-    ledger, run, began = Ledger(folder), folder.name, time.monotonic()
+    ledger, run, began = Ledger(folder), run_name(folder), time.monotonic()
     log.info("run folder %s", folder)
     try:
         reference = Reference(recipe)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from recipes.load import about, load, shipped
-from recipes.schema import InputError, Recipe, RecipeError
+from recipes.schema import InputError, Recipe
 
 
 class Place(StrEnum):
@@ -115,15 +115,9 @@ def resume(
 ) -> None:
     """Go on with a run that did not end, from its last checkpoint."""
     from server.launch import launch
-    from server.ledger import lines
+    from server.resume import unfinished
 
-    if not (run / "recipe.yaml").is_file():
-        raise RecipeError(f"{run} is not a run folder: it has no recipe.yaml")
-    ended = [line for line in lines(run) if line["kind"] == "end"]
-    if ended and ended[-1]["state"] == "completed":
-        raise RecipeError(f"{run} is complete; run its recipe again with: qflock run {run / 'recipe.yaml'}")
-    recipe = load(str(run / "recipe.yaml"))
-    launch(recipe, run.resolve, simulated=on is Place.sim)
+    launch(unfinished(run), run.resolve, simulated=on is Place.sim)
 
 
 def resolved(recipe: str, set_: list[str] | None, clients: int | None, seed: int | None) -> Recipe:
