@@ -20,9 +20,9 @@ APP = Path(__file__).resolve().parent.parent
 PACKAGES = ("flwr", "ray", "numpy", "scipy", "scikit-learn", "qiskit", "torch", "transformers", "peft")
 
 
-def new_folder(recipe: Recipe, runs: Path) -> Path:
-    """runs/<time>-<recipe>/, with the recipe as run and the environment in it."""
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{recipe.name}"
+def new_folder(recipe: Recipe, runs: Path, name: str = "") -> Path:
+    """runs/<time>-<recipe>/, or runs/<name>/, with the recipe as run and the environment in it."""
+    name = name or f"{time.strftime('%Y%m%d-%H%M%S')}-{recipe.name}"
     taken = 0
     while True:
         folder = runs.absolute() / (f"{name}-{taken}" if taken else name)
@@ -41,10 +41,19 @@ def new_folder(recipe: Recipe, runs: Path) -> Path:
     return folder
 
 
-def current_folder(recipe: Recipe) -> Path:
-    """The folder a launcher chose ($QFLOCK_RUN), or a new one under $QFLOCK_RUNS or ./runs for a plain `flwr run`."""
-    chosen = os.environ.get("QFLOCK_RUN")
-    return Path(chosen) if chosen else new_folder(recipe, Path(os.environ.get("QFLOCK_RUNS") or "runs"))
+def current_folder(recipe: Recipe, run: str) -> Path:
+    """Where the ServerApp writes: $QFLOCK_RUN, which a launcher on this machine sets; else the run config's `run`.
+
+    That is the folder of a run to go on with, as the submitter calls it: it is that folder itself where this machine
+    has it, else one of that name under $QFLOCK_RUNS or ./runs, where a new one goes too.
+    """
+    if chosen := os.environ.get("QFLOCK_RUN"):
+        return Path(chosen)
+    runs = Path(os.environ.get("QFLOCK_RUNS") or "runs").absolute()
+    for folder in (Path(run).absolute(), runs / Path(run).name) if run else ():
+        if (folder / "recipe.yaml").is_file():
+            return folder
+    return new_folder(recipe, runs, Path(run).name)
 
 
 def run_name(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""From a recipe to a finished run on this machine: check the data, start Flower, submit, follow, close."""
+"""From a recipe to a finished run: check the data, start Flower or find it, submit, follow, close."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,11 +11,13 @@ from rich.console import Console
 
 from recipes.schema import InputError, Recipe
 from server.checkpoint import newest
-from server.flower import Link, environment, keep_log, status, submit, superlink
+from server.flower import OwnLink, environment, keep_log, status, submit, superlink
 from server.ledger import Ledger
+from server.links import HERE, named
 from server.live import follow
 from server.nodes import Nodes, supernodes
 from server.ready import ready
+from server.remote import link_of, run_there
 from server.summary import summary
 from strategies.failure import RunFailedError
 
@@ -23,26 +25,40 @@ ASK_SECONDS = 10.0  # between two questions to Flower whether the run still live
 APP_COMMANDS = ("flwr-serverapp", "flwr-simulation")
 
 
-def launch(recipe: Recipe, make_folder: Callable[[], Path], *, simulated: bool) -> None:
+def launch(recipe: Recipe, make_folder: Callable[[], Path], *, on: str, secure: bool) -> None:
     """Run, and print where everything is; raises RunFailedError with the command that resumes."""
     console = Console()
-    with console.status("reading the corpus"):
-        ready(recipe, fetch=True)  # fail before anything starts
+    if secure and on != "processes":
+        why = "a simulation is one program" if on == "sim" else f"whether {on} is secured, Flower's configuration says"
+        raise InputError(f"--secure is for --on processes; {why}")
+    link = None if on in HERE else link_of(named(on))
+    if link is None:
+        with console.status("reading the corpus"):
+            ready(recipe, fetch=True)  # fail before anything starts; of another machine's files we know nothing
     folder = make_folder()
-    with alone_in(folder), resumable(folder):
-        state = newest(folder, recipe.digest())
-        Ledger(folder).rewind(state.round if state else 0)
-        console.print(f"{recipe.name} → {folder}", highlight=False, soft_wrap=True)
-        with superlink(folder, environment(folder, recipe), simulated=simulated) as link:
-            nodes = None if simulated else supernodes(link, recipe.clients, folder / "logs")
-            with console.status("submitting to Flower"):
-                run_id = submit(link, {"recipe": recipe.as_json()}, recipe.clients if simulated else None)
-            last = follow(folder, recipe, console, Watch(link, run_id, nodes, console))
-            keep_log(link, run_id, folder / "logs" / "app.log")
-        if last["state"] != "completed":
-            raise RunFailedError(f"{last['reason']}. Logs: {folder / 'logs'}")
+    flags = (f" --on {on}" if on != "sim" else "") + " --secure" * secure
+    with alone_in(folder), resumable(folder, flags):
+        if link is None:
+            run_here(recipe, folder, console, simulated=on == "sim", secure=secure)
+        elif not run_there(recipe, folder, link, console):
+            return
     console.print(summary(folder))
     console.print(f"curves: {folder / 'curves.png'}", highlight=False, soft_wrap=True)
+
+
+def run_here(recipe: Recipe, folder: Path, console: Console, *, simulated: bool, secure: bool) -> None:
+    """A run on a SuperLink of its own."""
+    state = newest(folder, recipe.digest())
+    Ledger(folder).rewind(state.round if state else 0)
+    console.print(f"{recipe.name} → {folder}", highlight=False, soft_wrap=True)
+    with superlink(folder, environment(folder, recipe), simulated=simulated, secure=secure) as link:
+        with console.status("submitting to Flower"):
+            nodes = None if simulated else supernodes(link, recipe.clients, folder / "logs")
+            run_id = submit(link, {"recipe": recipe.as_json()}, recipe.clients if simulated else None)
+        last = follow(folder, recipe, console, Watch(link, run_id, nodes, console))
+        keep_log(link, run_id, folder / "logs" / "app.log")
+    if last["state"] != "completed":
+        raise RunFailedError(f"{last['reason']}. Logs: {folder / 'logs'}")
 
 
 @contextmanager
@@ -56,21 +72,22 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def resumable(folder: Path) -> Iterator[None]:
+def resumable(folder: Path, flags: str) -> Iterator[None]:
     """Says how to go on, however a run ends before its time."""
     try:
         yield
     except RunFailedError as error:
-        raise RunFailedError(f"{error}. Go on with: qflock resume {folder}") from None
+        raise RunFailedError(f"{error}. Go on with: qflock resume {folder}{flags}") from None
     except (KeyboardInterrupt, SystemExit):
-        Console(stderr=True).print(f"stopped. Go on with: qflock resume {folder}", highlight=False, soft_wrap=True)
+        said = f"stopped. Go on with: qflock resume {folder}{flags}"
+        Console(stderr=True).print(said, highlight=False, soft_wrap=True)
         raise
 
 
 class Watch:
     """Whether a run still lives: asks the processes every time, and Flower itself every few seconds."""
 
-    def __init__(self, link: Link, run_id: str, nodes: Nodes | None, console: Console) -> None:
+    def __init__(self, link: OwnLink, run_id: str, nodes: Nodes | None, console: Console) -> None:
         self.link, self.run_id, self.nodes, self.console = link, run_id, nodes, console
         self.asked = time.monotonic()
         self.app: psutil.Process | None = None  # that the ServerApp runs in, once seen
@@ -80,7 +97,9 @@ class Watch:
         if self.link.process.poll() is not None:
             return f"the SuperLink ended with code {self.link.process.returncode}"
         for news in self.nodes.tend() if self.nodes else []:
-            self.console.print(news, highlight=False)
+            self.console.print(news, highlight=False, soft_wrap=True)
+        if self.nodes and (why := self.nodes.hopeless()):
+            return why
         self.app = self.app or app_process(self.link)
         gone = self.app is not None and ended(self.app)
         if not gone and time.monotonic() - self.asked < ASK_SECONDS:
@@ -92,7 +111,7 @@ class Watch:
         return "the ServerApp was killed, perhaps for want of memory" if gone else None
 
 
-def app_process(link: Link) -> psutil.Process | None:
+def app_process(link: OwnLink) -> psutil.Process | None:
     """The process of the ServerApp; Flower itself takes a minute to miss it."""
     with suppress(psutil.Error):
         for process in psutil.Process(link.process.pid).children(recursive=True):
