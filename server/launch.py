@@ -11,7 +11,7 @@ from rich.console import Console
 
 from recipes.schema import InputError, Recipe
 from server.checkpoint import newest
-from server.flower import OwnLink, environment, keep_log, status, submit, superlink
+from server.flower import OwnLink, end, environment, keep_log, started_for, status, submit, superlink
 from server.ledger import Ledger
 from server.links import HERE, named
 from server.live import follow
@@ -48,6 +48,9 @@ def launch(recipe: Recipe, make_folder: Callable[[], Path], *, on: str, secure: 
 
 def run_here(recipe: Recipe, folder: Path, console: Console, *, simulated: bool, secure: bool) -> None:
     """A run on a SuperLink of its own."""
+    if left := started_for(folder):
+        console.print(f"ending {len(left)} processes that outlived a killed qflock", highlight=False)
+        end(folder, None)
     state = newest(folder, recipe.digest())
     Ledger(folder).rewind(state.round if state else 0)
     console.print(f"{recipe.name} → {folder}", highlight=False, soft_wrap=True)
