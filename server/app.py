@@ -26,7 +26,7 @@ def main(grid: Grid, context: Context) -> None:
 
     limit_threads(recipe.threads)
     from server import checkpoint, prepare
-    from server.folder import current_folder
+    from server.folder import current_folder, run_name
     from server.ledger import Ledger, lines
     from server.reference import Reference
     from server.roster import Roster
@@ -36,7 +36,7 @@ def main(grid: Grid, context: Context) -> None:
     folder = current_folder(recipe, str(context.run_config.get("run", "")))
     if any(line["kind"] == "end" and line["state"] == "completed" for line in lines(folder)):
         raise InputError(f"{folder} is complete; run its recipe again")
-    ledger, run, began = Ledger(folder), folder.name, time.monotonic()
+    ledger, run, began = Ledger(folder), run_name(folder), time.monotonic()
     log.info("run folder %s on %s", folder, platform.node())
     try:
         reference = Reference(recipe)
@@ -45,7 +45,7 @@ def main(grid: Grid, context: Context) -> None:
         roster = Roster(grid, recipe, run)
         roster.meet(ledger.append)
         if state is None:
-            shared = prepare.agree(grid, recipe, run, roster.nodes, reference.stages, ledger.append)
+            shared = prepare.agree(grid, recipe, run, roster, reference.stages, ledger.append)
             arms = {name: ArmState(arrays=arm.initial(recipe.seed)) for name, arm in reference.arms.items()}
             state = State(shared=shared, arms=arms)
         reference.encode(state.shared)

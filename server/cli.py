@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from recipes.load import about, load, shipped
-from recipes.schema import InputError, Recipe, RecipeError
+from recipes.schema import InputError, Recipe
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="a shipped recipe's name, or a YAML file")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change one key; repeatable")]
@@ -116,16 +116,10 @@ def resume(
 ) -> None:
     """Go on with a run that did not end, from its last checkpoint."""
     from server.launch import launch
-    from server.ledger import lines
+    from server.resume import unfinished
 
-    if not (run / "recipe.yaml").is_file():
-        raise RecipeError(f"{run} is not a run folder: it has no recipe.yaml")
-    ended = [line for line in lines(run) if line["kind"] == "end"]
-    if ended and ended[-1]["state"] == "completed":
-        raise RecipeError(f"{run} is complete; run its recipe again with: qflock run {run / 'recipe.yaml'}")
-    recipe = load(str(run / "recipe.yaml"))
     kept = on == "processes" and (run / "secure").is_dir()  # what was secure is not opened by a flag that is forgotten
-    launch(recipe, run.resolve, on=on, secure=secure or kept)
+    launch(unfinished(run), run.resolve, on=on, secure=secure or kept)
 
 
 def resolved(recipe: str, set_: list[str] | None, clients: int | None, seed: int | None) -> Recipe:

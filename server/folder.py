@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from data.whole import write_whole
 from recipes.schema import InputError, Recipe
 
 APP = Path(__file__).resolve().parent.parent
@@ -35,8 +36,8 @@ def new_folder(recipe: Recipe, runs: Path, name: str = "") -> Path:
         except OSError as error:
             raise InputError(f"{folder} cannot be made ({error.strerror}); give another --runs-dir") from None
     (folder / "logs").mkdir()
-    (folder / "recipe.yaml").write_text(as_yaml(recipe), encoding="utf-8")
-    (folder / "environment.json").write_text(environment(recipe), encoding="utf-8")
+    write_whole(folder / "environment.json", environment(recipe, folder.name).encode())
+    write_whole(folder / "recipe.yaml", as_yaml(recipe).encode())  # last: with it, a folder is a run's
     return folder
 
 
@@ -55,15 +56,23 @@ def current_folder(recipe: Recipe, run: str) -> Path:
     return new_folder(recipe, runs, Path(run).name)
 
 
+def run_name(folder: Path) -> str:
+    """What the clients call the run: its folder's first name, also after that was renamed."""
+    path = folder / "environment.json"
+    named = json.loads(path.read_text(encoding="utf-8")).get("run") if path.is_file() else None
+    return str(named or folder.name)
+
+
 def as_yaml(recipe: Recipe) -> str:
     """The resolved recipe; running this file again gives the same ledger."""
     values = json.loads(recipe.as_json())
     return f"# as run, digest {recipe.digest()}\n\n{yaml.safe_dump(values, sort_keys=False)}"
 
 
-def environment(recipe: Recipe) -> str:
+def environment(recipe: Recipe, run: str) -> str:
     """What the numbers of a run may depend on, as JSON."""
     facts: dict[str, Any] = {
+        "run": run,
         "qflock": commit(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},

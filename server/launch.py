@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 from rich.console import Console
 
 from recipes.schema import InputError, Recipe
 from server.checkpoint import newest
-from server.flower import OwnLink, environment, keep_log, status, submit, superlink
+from server.flower import OwnLink, end, environment, keep_log, started_for, status, submit, superlink
 from server.ledger import Ledger
 from server.links import HERE, named
 from server.live import follow
@@ -21,6 +22,7 @@ from server.summary import summary
 from strategies.failure import RunFailedError
 
 ASK_SECONDS = 10.0  # between two questions to Flower whether the run still lives
+APP_COMMANDS = ("flwr-serverapp", "flwr-simulation")
 
 
 def launch(recipe: Recipe, make_folder: Callable[[], Path], *, on: str, secure: bool) -> None:
@@ -46,6 +48,9 @@ def launch(recipe: Recipe, make_folder: Callable[[], Path], *, on: str, secure: 
 
 def run_here(recipe: Recipe, folder: Path, console: Console, *, simulated: bool, secure: bool) -> None:
     """A run on a SuperLink of its own."""
+    if left := started_for(folder):
+        console.print(f"ending {len(left)} processes that outlived a killed qflock", highlight=False)
+        end(folder, None)
     state = newest(folder, recipe.digest())
     Ledger(folder).rewind(state.round if state else 0)
     console.print(f"{recipe.name} → {folder}", highlight=False, soft_wrap=True)
@@ -88,6 +93,7 @@ class Watch:
     def __init__(self, link: OwnLink, run_id: str, nodes: Nodes | None, console: Console) -> None:
         self.link, self.run_id, self.nodes, self.console = link, run_id, nodes, console
         self.asked = time.monotonic()
+        self.app: psutil.Process | None = None  # that the ServerApp runs in, once seen
 
     def __call__(self) -> str | None:
         """Why no more can come, or None."""
@@ -97,8 +103,30 @@ class Watch:
             self.console.print(news, highlight=False, soft_wrap=True, markup=False)
         if self.nodes and (why := self.nodes.hopeless()):
             return why
-        if time.monotonic() - self.asked < ASK_SECONDS:
+        self.app = self.app or app_process(self.link)
+        gone = self.app is not None and ended(self.app)
+        if not gone and time.monotonic() - self.asked < ASK_SECONDS:
             return None
         word, details = status(self.link, self.run_id)
         self.asked = time.monotonic()
-        return f"Flower says {word}: {details}" if word.startswith("finished") else None
+        if word.startswith("finished"):
+            return f"Flower says {word}: {details}"
+        return "the ServerApp was killed, perhaps for want of memory" if gone else None
+
+
+def app_process(link: OwnLink) -> psutil.Process | None:
+    """The process of the ServerApp; Flower itself takes a minute to miss it."""
+    with suppress(psutil.Error):
+        for process in psutil.Process(link.process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                if any(Path(word).name in APP_COMMANDS for word in process.cmdline()[:2]):
+                    return process
+    return None
+
+
+def ended(process: psutil.Process) -> bool:
+    """Whether a process is gone, or waits only for its parent to notice."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

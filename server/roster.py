@@ -38,9 +38,12 @@ class Roster:
         n_clients = self.recipe.clients
         while time.monotonic() < began + JOIN_SECONDS and len(self.nodes) < n_clients:
             news = time.monotonic() if self.ask_newcomers(returning=False) else news
-            if len(self.refusals) + len(self.nodes) >= n_clients:
+            refusing = self.refusals.keys() & set(
+                self.grid.get_node_ids()
+            )  # one that has died may come back as another
+            if len(refusing) + len(self.nodes) >= n_clients:
                 break
-            if self.refusals and not self.nodes and time.monotonic() > news + QUIET_SECONDS:
+            if refusing and not self.nodes and time.monotonic() > news + QUIET_SECONDS:
                 break  # all have refused, and nobody else comes
             time.sleep(LOOK_SECONDS)
         others = "; ".join(sorted(set(self.refusals.values()))) or NOBODY
