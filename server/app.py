@@ -27,15 +27,17 @@ def main(grid: Grid, context: Context) -> None:
     limit_threads(recipe.threads)
     from server import checkpoint, prepare
     from server.folder import current_folder, run_name
-    from server.ledger import Ledger, lines
+    from server.ledger import Ledger
     from server.reference import Reference
+    from server.resume import unfinished
     from server.roster import Roster
     from strategies.compose import Federated
     from strategies.state import ArmState, State
 
-    folder = current_folder(recipe, str(context.run_config.get("run", "")))
-    if any(line["kind"] == "end" and line["state"] == "completed" for line in lines(folder)):
-        raise InputError(f"{folder} is complete; run its recipe again")
+    asked = str(context.run_config.get("run", ""))
+    folder = current_folder(recipe, asked)
+    if asked and (held := unfinished(folder).digest()) != recipe.digest():
+        raise InputError(f"{folder} is a run of recipe {held}, not of {recipe.digest()}: go on with its own recipe")
     ledger, run, began = Ledger(folder), run_name(folder), time.monotonic()
     log.info("run folder %s on %s", folder, platform.node())
     try:

@@ -37,7 +37,7 @@ def launch(recipe: Recipe, make_folder: Callable[[], Path], *, on: str, secure: 
             ready(recipe, fetch=True)  # fail before anything starts; of another machine's files we know nothing
     folder = make_folder()
     flags = (f" --on {on}" if on != "sim" else "") + " --secure" * secure
-    with alone_in(folder), resumable(folder, flags):
+    with alone_in(folder), resumable(f"qflock resume {folder}{flags}", "Follow it again" if link else "Stopped. Go on"):
         if link is None:
             run_here(recipe, folder, console, simulated=on == "sim", secure=secure)
         elif not run_there(recipe, folder, link, console):
@@ -75,15 +75,14 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def resumable(folder: Path, flags: str) -> Iterator[None]:
+def resumable(again: str, interrupted: str) -> Iterator[None]:
     """Says how to go on, however a run ends before its time."""
     try:
         yield
     except RunFailedError as error:
-        raise RunFailedError(f"{error}. Go on with: qflock resume {folder}{flags}") from None
+        raise RunFailedError(f"{error}. Go on with: {again}") from None
     except (KeyboardInterrupt, SystemExit):
-        said = f"stopped. Go on with: qflock resume {folder}{flags}"
-        Console(stderr=True).print(said, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"{interrupted} with: {again}", highlight=False, soft_wrap=True)
         raise
 
 

@@ -8,9 +8,11 @@ import pytest
 from rich.console import Console
 
 from recipes.load import load
+from recipes.schema import InputError
 from server import remote
 from server.flower import Link
 from server.folder import current_folder, new_folder
+from server.ledger import lines
 from server.remote import Elsewhere, followed
 from strategies.failure import RunFailedError
 from strategies.wire import FLOWER, check_flower
@@ -53,6 +55,17 @@ def test_without_a_folder_every_run_has_a_new_one(recipe, tmp_path):
 def test_what_a_launcher_says_counts_most(recipe, tmp_path, monkeypatch):
     monkeypatch.setenv("QFLOCK_RUN", str(tmp_path))
     assert current_folder(recipe, "/on/my/desk/one") == tmp_path
+
+
+def test_a_run_that_is_named_goes_on_only_with_its_own_recipe_and_only_until_it_is_complete(tmp_path, run_here):
+    small = "clients=2 rounds=1"
+    new_folder(load("noop", small.split()), tmp_path, "one")
+    with pytest.raises(InputError, match=r"one is a run of recipe \w+, not of \w+: go on with its own recipe$"):
+        run_here("one", {"recipe": "noop", "override": f"{small} seed=1", "run": "one"}, 2)
+    folder = run_here("one", {"recipe": "noop", "override": small, "run": "one"}, 2)
+    with pytest.raises(InputError, match="is complete"):
+        run_here("one", {"recipe": "noop", "override": small, "run": "one"}, 2)
+    assert [line["kind"] for line in lines(folder)] == ["prepare", "round", "score", "end"]
 
 
 @pytest.fixture

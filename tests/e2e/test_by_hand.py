@@ -154,7 +154,7 @@ def test_a_command_that_is_interrupted_leaves_its_run_alone_and_resume_takes_it_
     said, _ = process.communicate(timeout=60)
     run_id = json.loads((folder / "flower.json").read_text())["run_id"]
     assert f"flwr stop {run_id} lab" in said
-    assert f"qflock resume {folder} --on lab" in said
+    assert f"Follow it again with: qflock resume {folder} --on lab" in said
     assert "Traceback" not in said
     said, _ = (process := federation.qflock("resume", str(folder), "--on", "lab")).communicate(timeout=800)
     assert process.returncode == 0, said
