@@ -5,6 +5,7 @@ Flower words every failure to connect the same way; here each has its own line.
 
 import http.client
 import os
+import re
 import ssl
 import tomllib
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from recipes.schema import InputError
 from strategies.failure import RunFailedError
 
 PATIENCE_SECONDS = 10.0
+LARGEST_PORT = 65535
 HERE = ("sim", "processes")  # what `--on` means without any configuration
 
 
@@ -43,7 +45,7 @@ def named(name: str) -> Entry:
     address, root = links[name].get("address"), links[name].get("root-certificates")
     if not isinstance(address, str) or address.startswith(":"):
         raise InputError(f"--on {name}: in {file} that is Flower's own simulation on this machine; use --on sim")
-    if not address.rpartition(":")[2].isdecimal():
+    if not re.fullmatch(r".+:\d{1,5}", address) or int(address.rpartition(":")[2]) > LARGEST_PORT:
         raise InputError(f"--on {name}: its address in {file} is {address}; write it as host:port")
     if root and not Path(root).is_file():
         raise InputError(f"--on {name}: {root}, its root-certificates in {file}, is no file")
@@ -79,13 +81,12 @@ def answers(link: Entry) -> None:
         raise RunFailedError(
             f"{link} does not answer within {PATIENCE_SECONDS:.0f} s; is a SuperLink at work there?"
         ) from None
-    except http.client.HTTPException:
+    except (http.client.HTTPException, ConnectionResetError):
         raise RunFailedError(wrong_language(link)) from None
-    except ConnectionResetError:
-        raise RunFailedError(wrong_language(link)) from None
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # Unicode: a name that no host can have
+        why = getattr(error, "strerror", None) or error
         raise RunFailedError(
-            f"{link} cannot be reached ({error.strerror or error}): start a SuperLink there, or correct the address"
+            f"{link} cannot be reached ({why}): start a SuperLink there, or correct the address"
         ) from None
     if status != http.client.OK:
         raise RunFailedError(f"{link} answers HTTP {status}: no SuperLink of this Flower; correct the address")

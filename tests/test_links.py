@@ -112,8 +112,9 @@ def test_nothing_listens(asked):
     assert said == "cannot be reached (Connection refused): start a SuperLink there, or correct the address"
 
 
-def test_a_host_that_does_not_exist(asked):
-    assert asked("no-such-host.invalid:8000").startswith("cannot be reached (")
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "no..host", "x" * 70])
+def test_a_host_that_does_not_exist(asked, host):
+    assert asked(f"{host}:8000").startswith("cannot be reached (")
 
 
 def test_it_hangs(listener, asked, monkeypatch):
@@ -159,6 +160,7 @@ WRONG = {
     "[superlink.moon": ("Flower's configuration, cannot be read: ", ""),
     '[superlink.moon]\naddress = ":local:"': ("Flower's own simulation on this machine; use --on sim", ""),
     '[superlink.moon]\naddress = "host"': ("write it as host:port", ""),
+    '[superlink.moon]\naddress = "host:70000"': ("write it as host:port", ""),
     '[superlink.moon]\naddress = "h:1"\nroot-certificates = "/no/file"': ("/no/file, its root-certificates", ""),
 }
 
