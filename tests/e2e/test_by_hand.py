@@ -93,8 +93,11 @@ class Federation:
 @pytest.fixture(scope="module")
 def federation(tmp_path_factory):
     made = Federation(tmp_path_factory.mktemp("home"))
-    yield made
-    made.end()
+    try:
+        until(lambda: "Activated" in (made.home / "superlink.log").read_text())
+        yield made
+    finally:
+        made.end()
 
 
 @pytest.fixture
