@@ -1,10 +1,13 @@
 """SuperNodes on this machine: one process a client, each restarted when it dies, all ended with the run."""
 
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from server.flower import Link, free_port
+
+SUPERNODE = Path(__file__).with_name("supernode.py")  # by path: it must not see another copy of the app than the run's
 
 
 @dataclass
@@ -19,7 +22,7 @@ class Nodes:
     def start(self, client: int) -> None:
         """One SuperNode that is this client."""
         node = f"partition-id={client} num-partitions={self.clients}"
-        command = ["flower-supernode", "--insecure", "--superlink", f"127.0.0.1:{self.link.port}"]
+        command = [sys.executable, "-P", str(SUPERNODE), "--insecure", "--superlink", f"127.0.0.1:{self.link.port}"]
         command += ["--host", "127.0.0.1", "--port", str(free_port()), "--node-config", node]
         with (self.logs / f"client-{client:03d}.log").open("ab") as log:
             self.processes[client] = subprocess.Popen(

@@ -33,7 +33,7 @@ def family_of_node(folder, client):
     """A SuperNode and all that it has started."""
     for process in started_for(folder):
         words = " ".join(process.cmdline())
-        if "flower-supernode" in words and f"partition-id={client} " in words:
+        if "supernode.py" in words and f"partition-id={client} " in words:
             return [process, *process.children(recursive=True)]
     raise AssertionError(f"no node is client {client}")
 
