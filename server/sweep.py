@@ -17,7 +17,8 @@ from typing import Literal
 
 from recipes.load import load
 from recipes.schema import InputError, Recipe, RecipeError
-from server.outcome import reached, whole
+from server.ledger import whole
+from server.outcome import reached
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def test_node_and_worker_end_together(victim, tmp_path):
     from server.nodes import SUPERNODE
 
     port = str(free_port())
-    command = [sys.executable, "-P", str(SUPERNODE), "--insecure", "--superlink", f"127.0.0.1:{free_port()}"]
+    command = [*SUPERNODE, "--insecure", "--superlink", f"127.0.0.1:{free_port()}"]
     with (tmp_path / "log").open("wb") as log:
         node = subprocess.Popen([*command, "--host", "127.0.0.1", "--port", port], stdout=log, stderr=log)
     try:

@@ -1,4 +1,7 @@
-"""A run on real Flower processes: the same ledger as anywhere, also when a node is killed in the middle of a round."""
+"""A run on real Flower processes: the same ledger as anywhere, also when a node is killed in the middle of a round.
+
+Anywhere: the ledger is held against one made in this process, and so is that of a Ray simulation in test_simulation.py.
+"""
 
 import os
 import subprocess
