@@ -44,10 +44,11 @@ check: setup  ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: setup  ## time starting, a fit and a round, beside bare Flower and qiskit-machine-learning
+bench: setup  ## time starting, a fit, a round and a run, beside bare Flower and qiskit-machine-learning
 	$(BIN)/python -m bench.startup
 	$(BIN)/python -m bench.engine
 	$(BIN)/python -m bench.federation
+	$(BIN)/python -m bench.processes
 
 bench-poisoning: setup  ## accuracy of every aggregator among clients that lie, with intervals
 	$(BIN)/python -m bench.poisoning

@@ -7,6 +7,7 @@ patience: Flower refuses the key of a node that was killed until that node has b
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,8 @@ from pathlib import Path
 from server.certificates import AUTHORITY, node_key
 from server.flower import OwnLink, free_port, register
 
-SUPERNODE = ("flower-supernode",)
+# by path: on a module path of ours it would see another copy of the app than the one that the SuperLink sends
+SUPERNODE = (sys.executable, "-P", str(Path(__file__).with_name("supernode.py")))
 SOON_SECONDS = 10.0  # a node that ends sooner has not lived
 GIVE_UP_SECONDS = 90.0  # without a node that lived
 LONGEST_PAUSE = 8.0
