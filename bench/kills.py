@@ -75,7 +75,7 @@ def main() -> None:
             try:
                 found = killed(name, number, said.times, calm, runs)
             except (RunFailedError, subprocess.TimeoutExpired) as error:
-                found = {"passed": False, "reason": f"{error}: {told(runs)}"}
+                found = {"passed": False, "reason": f"{error}: {told(runs)}".replace(str(runs), "…")}
             with lock:
                 results["kills"].append({"case": name, "number": number, "of": said.times} | found)
                 kept(results, said.results)
