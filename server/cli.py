@@ -118,7 +118,8 @@ def resume(
     from server.launch import launch
     from server.resume import unfinished
 
-    launch(unfinished(run), run.resolve, on=on, secure=secure)
+    kept = on == "processes" and (run / "secure").is_dir()  # what was secure is not opened by a flag that is forgotten
+    launch(unfinished(run), run.resolve, on=on, secure=secure or kept)
 
 
 def resolved(recipe: str, set_: list[str] | None, clients: int | None, seed: int | None) -> Recipe:

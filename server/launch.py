@@ -100,7 +100,7 @@ class Watch:
         if self.link.process.poll() is not None:
             return f"the SuperLink ended with code {self.link.process.returncode}"
         for news in self.nodes.tend() if self.nodes else []:
-            self.console.print(news, highlight=False, soft_wrap=True)
+            self.console.print(news, highlight=False, soft_wrap=True, markup=False)
         if self.nodes and (why := self.nodes.hopeless()):
             return why
         self.app = self.app or app_process(self.link)

@@ -16,9 +16,11 @@ from pathlib import Path
 from server.certificates import AUTHORITY, node_key
 from server.flower import OwnLink, free_port, register
 
+SUPERNODE = ("flower-supernode",)
 SOON_SECONDS = 10.0  # a node that ends sooner has not lived
 GIVE_UP_SECONDS = 90.0  # without a node that lived
 LONGEST_PAUSE = 8.0
+REFUSED = "[code: 2004]"  # Flower says no more
 
 
 @dataclass
@@ -56,12 +58,13 @@ class Nodes:
     def start(self, client: int) -> Node:
         """One SuperNode that is this client."""
         node = f"partition-id={client} num-partitions={self.clients}"
-        command = ["flower-supernode", "--superlink", f"127.0.0.1:{self.link.port}", *self.identity(client)]
+        command = [*SUPERNODE, "--superlink", f"127.0.0.1:{self.link.port}", *self.identity(client)]
         command += ["--host", "127.0.0.1", "--port", str(free_port()), "--node-config", node]
         path = self.logs / f"client-{client:03d}.log"
         with path.open("ab") as log:
+            said = log.tell()
             process = subprocess.Popen(command, env=self.link.env, stdout=log, stderr=log, start_new_session=True)
-            return Node(process, path, log.tell(), time.monotonic())
+        return Node(process, path, said, time.monotonic())
 
     def identity(self, client: int) -> Sequence[str]:
         """How a SuperNode reaches the SuperLink, and shows who it is."""
@@ -118,6 +121,7 @@ def reason(words: str) -> str:
     """Why a SuperNode ended, in its own words: Flower's exit message, or else its last line that names an error."""
     said = re.search(r"Exit Code: \d+\n(.*?)(?:\n\n|\Z)", words, flags=re.DOTALL)
     if said:
-        return " ".join(said[1].split())
+        why = "; its key is not registered, or its last process is not missed yet" if REFUSED in said[1] else ""
+        return " ".join(said[1].split()).rstrip(".") + why
     errors = [line for line in words.splitlines() if "error" in line.lower()]
     return " ".join(errors[-1].split()) if errors else "it said nothing"

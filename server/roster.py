@@ -52,9 +52,8 @@ class Roster:
         line: Line = {"kind": "prepare", "stage": "", "clients": sorted(self.nodes), "failed": failed}
         record(line | {"seconds": {"round": time.monotonic() - began}})
         if len(self.nodes) < self.recipe.min_reports:
-            raise RunFailedError(
-                f"{len(self.nodes)} of {n_clients} clients can take part: {next(iter(failed.values()))}"
-            )
+            client, why = next(iter(failed.items()))
+            raise RunFailedError(f"{len(self.nodes)} of {n_clients} clients can take part; client {client}: {why}")
 
     def rejoin(self, lost: set[int]) -> None:
         """Ask newcomers; where clients are lost, wait for their nodes to come back, at most a minute.
