@@ -26,6 +26,7 @@ import psutil
 from rich.table import Table
 
 from bench.machine import facts, wide_console
+from data.whole import write_whole
 from recipes.load import load as load_recipe
 from recipes.schema import Recipe
 from server.checkpoint import newest
@@ -103,23 +104,23 @@ def side_by_side(jobs: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def begun(path: Path) -> Results:
-    """The results file of this commit and recipe, or an empty one."""
+    """The results file of this commit and recipe, less what could not be carried out; or an empty one."""
     digests = {name: recipe_of(case).digest() for name, case in CASES.items()}
     head = {"schema": 1, **facts(("flwr", "numpy", "qiskit")), "recipe": "smoke", "work": list(WORK)}
     fresh: Results = {**head, "recipe_digests": digests, "kills": []}
     if not path.is_file():
         return fresh
     found: Results = json.loads(path.read_text(encoding="utf-8"))
-    return found if all(found.get(key) == fresh[key] for key in ("schema", "commit", "recipe_digests")) else fresh
+    if any(found.get(key) != fresh[key] for key in ("schema", "commit", "recipe_digests")):
+        return fresh
+    return found | {"kills": [kill for kill in found["kills"] if "reason" not in kill]}
 
 
 def kept(results: Results, path: Path) -> None:
     """Write the results, case by case."""
     results["kills"].sort(key=lambda kill: (list(CASES).index(kill["case"]), kill["number"]))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, f"{json.dumps(results, indent=1)}\n".encode())
 
 
 def recipe_of(case: Case) -> Recipe:
