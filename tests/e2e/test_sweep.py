@@ -54,9 +54,11 @@ def mine(folder):
     return found
 
 
-def until(claim, seconds=200):
-    end = time.monotonic() + seconds
+def until(claim, process=None):
+    """Waits for it; a sweep that ends meanwhile says why (Ray gives up when it cannot start within 30 s)."""
+    end = time.monotonic() + 200
     while not claim():
+        assert process is None or process.poll() is None, "".join(process.communicate())
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
 
@@ -75,7 +77,7 @@ def test_a_sweep_that_is_interrupted_twice_is_finished_by_the_same_command(tmp_p
         before = trained(tmp_path)
         process = qflock(*WORDS, cwd=tmp_path)
         try:
-            until(lambda before=before: trained(tmp_path) > before)
+            until(lambda before=before: trained(tmp_path) > before, process)
             process.send_signal(number)
             _, err = process.communicate(timeout=200)
         finally:
