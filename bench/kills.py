@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,7 @@ WORK = ("min_reports=1", "features.reduction=pca")  # of `smoke`: two clients, o
 TIMES = 10
 RUN_SECONDS, LOOK_SECONDS = 600.0, 0.05
 STARTED: list[subprocess.Popen[bytes]] = []
+INTERRUPTED = Event()
 QFLOCK = [sys.executable, "-c", "from server.cli import main; main()"]
 
 Results = dict[str, Any]
@@ -77,6 +78,8 @@ def main() -> None:
                 found = killed(name, number, said.times, calm, runs)
             except (RunFailedError, subprocess.TimeoutExpired) as error:
                 found = {"passed": False, "reason": f"{error}: {told(runs)}".replace(str(runs), "…")}
+            if INTERRUPTED.is_set():  # what ended was ended by us
+                return
             with lock:
                 results["kills"].append({"case": name, "number": number, "of": said.times} | found)
                 kept(results, said.results)
@@ -96,6 +99,7 @@ def side_by_side(jobs: int) -> Iterator[ThreadPoolExecutor]:
     try:
         yield pool
     finally:
+        INTERRUPTED.set()
         pool.shutdown(wait=False, cancel_futures=True)
         for process in STARTED:
             process.terminate()  # does nothing to one that has ended
