@@ -86,7 +86,8 @@ def main() -> None:
                 console.print(f"{name}  {number + 1} of {said.times}  {found}", highlight=False, soft_wrap=True)
 
         done = {(kill["case"], kill["number"], kill["of"]) for kill in results["kills"]}
-        wanted = [(name, number) for number in range(said.times) for name in said.cases]
+        spread = np.random.default_rng(0).permutation(said.times).tolist()  # so that a few are of all parts of the run
+        wanted = [(name, number) for number in spread for name in said.cases]
         for future in [pool.submit(one, *place) for place in wanted if (*place, said.times) not in done]:
             future.result()
     console.print(table(results))
