@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import engine, federation, poisoning, processes, reviews, startup
+from bench import engine, federation, kills, poisoning, processes, reviews, startup
 from recipes.schema import InputError
 from server.tables import markdown
 
@@ -49,6 +49,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "processes": lambda results: f"{markdown(processes.table(results))}\n\n{processes.note(results)}",
     "engine": lambda results: markdown(engine.table(results)),
     "poisoning": lambda results: markdown(poisoning.table(results, "student")),
+    "kills": lambda results: markdown(kills.table(results)),
     "startup": lambda results: markdown(startup.table(results)),
 }
 

@@ -59,8 +59,13 @@ def current_folder(recipe: Recipe, run: str) -> Path:
 def run_name(folder: Path) -> str:
     """What the clients call the run: its folder's first name, also after that was renamed."""
     path = folder / "environment.json"
-    named = json.loads(path.read_text(encoding="utf-8")).get("run") if path.is_file() else None
-    return str(named or folder.name)
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["run"])
+    except FileNotFoundError:
+        return folder.name
+    except (OSError, LookupError, TypeError, ValueError) as error:
+        again = f"qflock run {folder / 'recipe.yaml'}"
+        raise InputError(f"{path} is damaged ({error}): put it back, or start a new run with: {again}") from None
 
 
 def as_yaml(recipe: Recipe) -> str:
@@ -72,6 +77,7 @@ def as_yaml(recipe: Recipe) -> str:
 def environment(recipe: Recipe, run: str) -> str:
     """What the numbers of a run may depend on, as JSON."""
     facts: dict[str, Any] = {
+        "schema": 1,
         "run": run,
         "qflock": commit(),
         "python": platform.python_version(),

@@ -6,6 +6,7 @@ from pathlib import Path
 from recipes.load import load
 from recipes.schema import InputError, Recipe
 from server.checkpoint import newest
+from server.folder import run_name
 from server.ledger import whole
 
 
@@ -25,6 +26,7 @@ def unfinished(folder: Path) -> Recipe:
             f"{file} is not as the run began: its digest is {recipe.digest()}, it was {as_run[1]}. "
             f"Undo what was edited (or take the qflock that began it), or start a new run with: {again}"
         )
+    run_name(folder)
     state = newest(folder, recipe.digest())
     rounds = [line["round"] for line in ledger if line["kind"] == "round"]
     if state and rounds[: state.round] != list(range(1, state.round + 1)):

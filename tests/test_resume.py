@@ -145,3 +145,11 @@ def test_a_renamed_run_is_still_the_run_that_its_clients_remember(run):
     assert run_name(moved) == name
     (moved / "environment.json").unlink()
     assert run_name(moved) == "the-good-one"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
+def test_a_damaged_environment_is_one_line(text, run, refused):
+    (run / "environment.json").write_text(text)
+    line = refused(run)
+    assert line.startswith(f"{run / 'environment.json'} is damaged (")
+    assert line.endswith(f": put it back, or start a new run with: {again(run)}")

@@ -13,7 +13,7 @@ from bench.kills import qflock as started
 from server.flower import started_for
 from server.ledger import lines
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(1200)]
 
 CHANGES = "clients=2 rounds=3 features.reduction=pca"
 SENT_SECONDS = 2.0  # after the end of a round, the next is on its way
@@ -21,7 +21,7 @@ SENT_SECONDS = 2.0  # after the end of a round, the next is on its way
 
 def until(claim, process, home):
     """Waits for it while the command goes on; what is claimed, which is something."""
-    end = time.monotonic() + 240
+    end = time.monotonic() + 400
     while not (found := claim()):
         assert process.poll() is None, said(home)
         assert time.monotonic() < end, said(home)
@@ -69,7 +69,7 @@ def test_a_run_that_loses_its_serverapp_its_superlink_and_its_command_ends_with_
     assert named("flwr-serverapp")(folder)
     process = started(words, tmp_path)
     try:
-        assert process.wait(timeout=200) == 0, said(tmp_path)
+        assert process.wait(timeout=400) == 0, said(tmp_path)
     finally:
         process.terminate()
     assert "processes that outlived a killed qflock" in said(tmp_path)
