@@ -17,7 +17,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from recipes.schema import Recipe
+from data.whole import write_whole
+from recipes.schema import InputError, Recipe
 from server.checkpoint import newest
 from server.flower import Link, status, submit
 from server.ledger import Ledger
@@ -47,7 +48,7 @@ def run_there(recipe: Recipe, folder: Path, link: Link, console: Console) -> boo
             Ledger(folder).rewind(state.round if state else 0)
         with console.status("submitting to Flower"):
             run_id = submit(link, {"recipe": recipe.as_json(), "run": str(folder)}, None)
-        (folder / "flower.json").write_text(json.dumps({"link": link.name, "run_id": run_id}), encoding="utf-8")
+        write_whole(folder / "flower.json", json.dumps({"link": link.name, "run_id": run_id}).encode())
     log = folder / "logs" / "app.log"
     console.print(f"{recipe.name} → {folder}, run {run_id} on {link.name}", highlight=False, soft_wrap=True)
     try:
@@ -64,9 +65,16 @@ def going_on(folder: Path, link: Link) -> str | None:
     file = folder / "flower.json"
     if not file.is_file():
         return None
-    said = json.loads(file.read_text(encoding="utf-8"))
-    word = status(link, said["run_id"])[0] if said["link"] == link.name else "unknown"
-    return None if word == "unknown" or word.startswith("finished") else str(said["run_id"])
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+        name, run_id = said["link"], str(said["run_id"])
+    except (ValueError, TypeError, KeyError):
+        raise InputError(
+            f"{file} is damaged. It named the Flower run of this folder: when `flwr list {link.name}` shows that "
+            f"as ended, delete the file and resume again"
+        ) from None
+    word = status(link, run_id)[0] if name == link.name else "unknown"
+    return None if word == "unknown" or word.startswith("finished") else run_id
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from server import remote
 from server.flower import Link
 from server.folder import current_folder, new_folder
 from server.ledger import lines
-from server.remote import Elsewhere, followed
+from server.remote import Elsewhere, followed, going_on
 from strategies.failure import RunFailedError
 from strategies.wire import FLOWER, check_flower
 
@@ -103,6 +103,13 @@ def test_a_run_that_fails_there_says_why_and_where_its_ledger_is(far):
         far(("finished:failed", "boom"), log=STARTED)
     with pytest.raises(RunFailedError, match=r"boom; it wrote no ledger$"):
         far(("finished:failed", "boom"), log="")
+
+
+@pytest.mark.parametrize("said", ["", '{"link": "lab"', '["lab"]', '{"link": "lab"}'])
+def test_a_damaged_note_of_the_flower_run_is_one_line_that_says_what_it_was(tmp_path, said):
+    (tmp_path / "flower.json").write_text(said)
+    with pytest.raises(InputError, match=r"^\S+flower.json is damaged. .* `flwr list lab` .* delete the file"):
+        going_on(tmp_path, LINK)
 
 
 def test_a_superlink_that_falls_silent_is_not_followed_for_ever(far, monkeypatch):
