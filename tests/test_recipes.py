@@ -497,7 +497,7 @@ def test_a_path_that_no_system_takes_is_one_line_too(name, refused):
 def test_a_folder_that_is_no_run_and_a_run_that_is_complete_cannot_be_resumed(refused, tmp_path):
     assert refused("resume", str(tmp_path)) == f"{tmp_path} is not a run folder: it has no recipe.yaml"
     (tmp_path / "recipe.yaml").write_text("rounds: 3\n")
-    (tmp_path / "rounds.jsonl").write_text(json.dumps({"kind": "end", "state": "completed"}) + "\n")
+    (tmp_path / "rounds.jsonl").write_text(json.dumps({"schema": 1, "kind": "end", "state": "completed"}) + "\n")
     again = f"qflock run {tmp_path / 'recipe.yaml'}"
     assert refused("resume", str(tmp_path)) == f"{tmp_path} is complete; run its recipe again with: {again}"
 
