@@ -9,7 +9,7 @@ from flwr.clientapp import ClientApp
 from recipes.load import from_run_config
 from recipes.schema import Recipe, RecipeError
 from strategies.messages import Assignment, Refusal, Reply
-from strategies.wire import assigned, reply
+from strategies.wire import assigned, check_flower, reply
 
 log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
 
@@ -46,6 +46,7 @@ def answer(message: Message, context: Context) -> Message:
 
 def visit(assignment: Assignment, context: Context, number: int) -> Reply:
     """Check, limit the threads before anything is computed, then go to work."""
+    check_flower("this node")
     recipe = from_run_config(context.run_config)
     check(assignment, recipe, number, int(context.node_config.get("num-partitions", recipe.clients)))
     from quantum.threads import limit_threads

@@ -5,13 +5,16 @@ have been averaged it is the global one. B rows that a student is fitted on, lab
 """
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from client.memory import home, whole
+from client.memory import home
 from client.participant import Participant
+from data.whole import write_whole
 from strategies.messages import Assignment, Tuned
 from teacher.protocol import Teacher
 from teacher.soft_labels import held_out
@@ -79,16 +82,21 @@ def path(who: Participant, run: str, number: int) -> Path:
 
 
 def recalled(who: Participant, run: str, number: int) -> Lessons | None:
-    """Lessons of before, or None where there are none."""
+    """Lessons of before, or None where there are none: another disk, a cleared cache, a power cut."""
     file = path(who, run, number)
-    if not file.is_file():
+    if not file.is_file() or not file.stat().st_size:
         return None
-    with np.load(file) as kept:
-        return Lessons(kept["soft"], kept["beliefs"], float(kept["loss"]), float(kept["accuracy"]))
+    try:
+        with np.load(file) as kept:
+            return Lessons(kept["soft"], kept["beliefs"], float(kept["loss"]), float(kept["accuracy"]))
+    except (BadZipFile, LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} is damaged ({error}); delete it, and this client asks its teacher anew") from None
 
 
 def keep(lessons: Lessons, who: Participant, run: str, number: int) -> Lessons:
-    """The lessons, once they are on disk."""
-    with whole(path(who, run, number)) as temporary, temporary.open("wb") as file:
-        np.savez(file, **vars(lessons))
+    """The lessons, once they are on disk; not flushed, as a client's memory."""
+    file, written = path(who, run, number), BytesIO()
+    np.savez(written, **vars(lessons))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, written.getvalue(), durable=False)
     return lessons

@@ -9,12 +9,23 @@ from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
 import numpy as np
+from flwr import __version__
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
+from strategies.failure import RunFailedError
 from strategies.messages import Answer, Arrays, Assignment, Refusal, Reply, Report, Score, Tuned
 
 Said = TypeVar("Said", Answer, Report, Tuned, Score, Refusal)
 MESSAGE_TYPE = {"prepare": "query", "train": "train", "score": "evaluate"}
+FLOWER = "1.41"  # the series that this app is for; Flower promises nothing between two of them, nor checks
+
+
+def check_flower(who: str) -> None:
+    """Refuse to work on another Flower than all the others do."""
+    if not __version__.startswith(f"{FLOWER}."):
+        raise RunFailedError(
+            f"{who} runs Flower {__version__}, all others {FLOWER}: pip install 'flwr=={FLOWER}.*' there"
+        )
 
 
 def parcel(shared: Arrays, arms: dict[str, Arrays], teacher: Arrays | None = None) -> ArrayRecord:

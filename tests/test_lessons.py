@@ -109,3 +109,15 @@ def test_a_report_counts_the_rows_that_the_student_was_fitted_on(weight, used, a
     reports = visits.train(who, ask(1, shared=shared, arms=arms))
     assert [(report.arm, report.examples) for report in reports] == [("student", used), ("twin", used)]
     assert all(report.divergence > 0 for report in reports)
+
+
+def test_damaged_lessons_are_named_and_empty_ones_are_learned_again(alone):
+    who = alone("distil.weight=1")
+    own, *_ = attend(who, ask(1))
+    path(who, "run", 0).write_bytes(b"")
+    assert_array_equal(attend(who, ask(2))[0].soft, own.soft)
+    whole = path(who, "run", 0).read_bytes()
+    for torn in (whole[: len(whole) // 2], b"not an archive"):
+        path(who, "run", 0).write_bytes(torn)
+        with pytest.raises(ValueError, match=r"lessons-0000.npz is damaged .*; delete it, and this client asks its"):
+            attend(who, ask(2))

@@ -53,8 +53,27 @@ def recipes(section=Recipe):
     if section is Recipe:
         fields["name"] = st.text(string.ascii_letters + string.digits + ".-_", min_size=1, max_size=12)
         fields["executor"] = st.sampled_from(["exact", "shots", "aer", "noisy:manila", "depolarizing:0.01", "ibm:x"])
-    values = st.fixed_dictionaries({}, optional=fields).filter(lambda values: allowed(section, values))
+    values = st.fixed_dictionaries({}, optional=fields).map(lambda values: read(section, values))
+    values = values.filter(lambda values: allowed(section, values))
     return values.map(lambda values: section(**values))
+
+
+def read(section, values):
+    """The values without those that mean nothing beside the others."""
+    unread = set()
+    if section.__name__ == "OptimiserConfig":
+        means = {"cobyla": {"rhobeg"}, "spsa": {"a", "c"}}
+        unread = {"rhobeg", "a", "c", "learning_rate"} - means.get(values.get("kind", "cobyla"), {"learning_rate"})
+    elif section.__name__ == "TeacherConfig":
+        unread = {"rounds"} if values.get("federate", "none") == "none" else set()
+        unread |= {"merged_rank"} if values.get("federate") != "exact" else set()
+    elif section.__name__ == "SelectConfig" and values.get("by") != "power-of-choice":
+        unread = {"candidates"}
+    elif section.__name__ == "AggregateConfig" and values.get("by", "fedavg") != "fedavg":
+        unread = {"tau", "mean"}
+    elif values.get("kind") == "qcnn":
+        unread = {"reps", "entanglement"}
+    return {key: value for key, value in values.items() if key not in unread}
 
 
 def allowed(section, values):
@@ -64,12 +83,30 @@ def allowed(section, values):
         return (values["corpus"] == "text") == bool(values["path"])
     if section.__name__ == "StudentConfig":
         return not (values["kind"] == "noop" and values["twin"])
-    if section is not Recipe:
-        return True
+    if section.__name__ == "SelectConfig":
+        return values["by"] != "power-of-choice" or values["percent"] <= values["candidates"]
+    return section is not Recipe or consistent(values)
+
+
+def consistent(values):
+    """Whether the sections of a recipe do not contradict each other."""
     select, aggregate = (
         DEFAULTS.select if values["select"] is MISSING else values["select"],
         DEFAULTS.aggregate if values["aggregate"] is MISSING else values["aggregate"],
     )
+    student, optimiser, teacher, distil = (
+        getattr(DEFAULTS, key) if values[key] is MISSING else values[key]
+        for key in ("student", "optimiser", "teacher", "distil")
+    )
+    if teacher.rounds > values["rounds"]:
+        return False
+    if student.kind == "noop" and (aggregate.mean == "circular" or distil.weight or distil.proximal):
+        return False
+    if values["executor"] == "exact":
+        if values["scored_by"] == "executor":
+            return False
+    elif optimiser.kind == "adam" or student.kind == "noop":
+        return False
     if values["mitigate"] and not values["executor"].startswith(("noisy", "ibm")):
         return False
     return values["min_reports"] <= values["clients"] and select.takes(values["clients"]) >= aggregate.fewest()
@@ -235,7 +272,7 @@ WRONG = {  # file's text, words after the file, the line
         "student: {circut: vqc, qbits: 4}",
         [],
         "r.yaml: student.circut is not a key. "
-        "Keys here: kind, qubits, feature_map, scale, reps, entanglement, twin, size",
+        "Keys here: kind, readout, qubits, feature_map, scale, reps, entanglement, twin, size",
     ),
     "key without its section": ("maxiter: 5", [], "r.yaml: maxiter is not a key. Did you mean optimiser.maxiter?"),
     "unknown section": ("studnt: {qubits: 4}", [], "r.yaml: studnt is not a key. Did you mean student?"),
@@ -543,7 +580,7 @@ def test_a_path_that_no_system_takes_is_one_line_too(name, refused):
 def test_a_folder_that_is_no_run_and_a_run_that_is_complete_cannot_be_resumed(refused, tmp_path):
     assert refused("resume", str(tmp_path)) == f"{tmp_path} is not a run folder: it has no recipe.yaml"
     (tmp_path / "recipe.yaml").write_text("rounds: 3\n")
-    (tmp_path / "rounds.jsonl").write_text(json.dumps({"kind": "end", "state": "completed"}) + "\n")
+    (tmp_path / "rounds.jsonl").write_text(json.dumps({"schema": 1, "kind": "end", "state": "completed"}) + "\n")
     again = f"qflock run {tmp_path / 'recipe.yaml'}"
     assert refused("resume", str(tmp_path)) == f"{tmp_path} is complete; run its recipe again with: {again}"
 
