@@ -17,8 +17,8 @@ class Guidance:
     """λ·KL(teacher‖student; T) + μ/2·‖θ − θ_global‖² (LLM-QFL, arXiv:2505.18656; Li et al. 2018, arXiv:1812.06127).
 
     KL(teacher‖student; T) = 1/B · Σ_b Σ_k t_bk·ln(t_bk / s_bk), t the teacher's softmax(logits/T), s the student's
-    p^(1/T) / Σ p^(1/T), which of a softmax read-out is softmax(logits/T) as well. LLM-QFL writes no factor T², which
-    Hinton et al. (arXiv:1503.02531) put before it: its slope falls with 1/T, for large T with 1/T².
+    p^(1/T) / Σ p^(1/T), which of a softmax read-out is softmax(logits/T) as well. LLM-QFL gives it the weight λ alone:
+    there is no factor T² before it as in Hinton et al. (arXiv:1503.02531), so for large T the pull falls with 1/T².
     """
 
     soft: Floats  # t, (B, K)

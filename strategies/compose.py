@@ -20,7 +20,8 @@ from strategies.adapters import federate
 from strategies.arm import close, invite
 from strategies.exchange import Roster, deadline, hear, lost, repeated, visit
 from strategies.failure import RunFailedError
-from strategies.messages import Arrays, Assignment, Reply, Report, Score
+from strategies.messages import Arrays, Assignment, Reply, Report
+from strategies.scored import scored
 from strategies.state import State
 from strategies.wire import assign, count_bytes, parcel, without_arrays
 
@@ -124,12 +125,8 @@ class Federated(Strategy):
         )
         received = [report for _, reply in said if isinstance(reply, list) for report in reply]
         teacher = self.recipe.teacher
-        tuned, unfit = collect.adapters(
-            said,
-            self.state.teacher,
-            asked=teacher.tunes(server_round),
-            any_rank=teacher.federate == "exact",
-        )
+        asked, any_rank = teacher.tunes(server_round), teacher.federate == "exact"
+        tuned, unfit = collect.adapters(said, self.state.teacher, asked=asked, any_rank=any_rank)
         for client, reason in unfit.items():
             failed[client] = "; ".join(filter(None, (failed.get(client), reason)))
         heard = time.monotonic()
@@ -150,17 +147,13 @@ class Federated(Strategy):
         if tuned:
             self.state.teacher, self.state.teacher_round = federate(teacher, tuned), server_round
             line["teacher"] = {"clients": {one.client: {"examples": one.examples} for one in tuned}}
-        seconds = {client: 0.0 for client, _ in said}
-        for report in received:
-            if isinstance(report, Report):
-                seconds[report.client] = seconds.get(report.client, 0.0) + report.seconds
         self.state.round = server_round
         now = time.monotonic()
         line["seconds"] = {
             "at": time.time(),
             "round": now - (began or heard),
             "server": now - heard,
-            "clients": seconds,
+            "clients": {client: spent(reply) for client, reply in said},
         }
         self.record(line)  # first: a resumed run drops the lines that its checkpoint has not seen
         self.save(self.state)
@@ -183,21 +176,12 @@ class Federated(Strategy):
     ) -> MetricRecord:
         """Accuracy over all clients' test rows, arm beside arm, in one line of the ledger."""
         scores, failed = collect.scores(self.said(replies), self.state.arms)
-        line: Record = {"kind": "score", "round": server_round, "failed": failed}
-        if scores:
-            line["arms"] = {
-                name: {
-                    "accuracy": pooled(scores, [score.accuracy[name] for score in scores]),
-                    "loss": pooled(scores, [score.loss[name] for score in scores]),
-                }
-                for name in self.state.arms
-            }
-            for name in ("head", "logistic", "majority"):
-                line[name] = pooled(scores, [getattr(score, name) for score in scores])
-        line["bytes_down"] = self.bytes_down
-        line["clients"] = {score.client: without(vars(score), "client", "seconds") for score in scores}
-        clients = {score.client: score.seconds for score in scores}
-        line["seconds"] = {"round": time.monotonic() - began if began else 0.0, "clients": clients}
+        line: Record = {"kind": "score", "round": server_round, "failed": failed, "bytes_down": self.bytes_down}
+        line |= scored(scores, tuple(self.state.arms))
+        line["seconds"] = {
+            "round": time.monotonic() - began if began else 0.0,
+            "clients": {score.client: score.seconds for score in scores},
+        }
         self.record(line)
         if not scores:
             reasons = "; ".join(f"client {client}: {reason}" for client, reason in sorted(failed.items()))
@@ -252,11 +236,9 @@ class Federated(Strategy):
         return (self.recipe.seed, DRAWS, number)
 
 
-def pooled(scores: Sequence[Score], values: Sequence[float]) -> float:
-    """Σ n_i·v_i / Σ n_i over the clients' test rows."""
-    return sum(score.examples * value for score, value in zip(scores, values, strict=True)) / sum(
-        score.examples for score in scores
-    )
+def spent(reply: Reply) -> float:
+    """The seconds of a client's visit, as it measured them."""
+    return sum((one.seconds for one in reply if isinstance(one, Report)), 0.0) if isinstance(reply, list) else 0.0
 
 
 def without(facts: dict[str, Any], *keys: str) -> dict[str, Any]:
