@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import engine, federation, poisoning, reviews, startup
+from bench import engine, executors, federation, noisy, poisoning, reviews, startup
 from recipes.schema import InputError
 from server.tables import markdown
 
@@ -47,6 +47,8 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "reviews": lambda results: f"{markdown(reviews.table(results))}\n\n{reviews.note(results)}",
     "federation": lambda results: markdown(federation.table(results)),
     "engine": lambda results: markdown(engine.table(results)),
+    "noisy": lambda results: markdown(noisy.table(results)),
+    "executors": lambda results: markdown(executors.table(results)),
     "poisoning": lambda results: markdown(poisoning.table(results, "student")),
     "startup": lambda results: markdown(startup.table(results)),
 }

@@ -39,7 +39,7 @@ def train(who: Participant, assignment: Assignment) -> list[Report]:
     seed = who.seed(assignment.round)
     for name, arrays in assignment.arms.items():
         arm = who.arms[name]
-        with who.executor(assignment) as executor:
+        with who.executor(assignment) if name == "student" else nullcontext() as executor:
             optimiser = who.recipe.optimiser
             fit = arm.fit(arrays, x, train_rows.labels, optimiser, maxiter, seed=seed, executor=executor)
         probs_BK = arm.predict(fit.arrays, x_held_out)  # exact: the teacher's loss that it meets has no shot noise

@@ -17,6 +17,7 @@ from quantum.density import Channel, depolarizing_transfer
 from quantum.devices import fake_device, fingerprint, known, placed
 from quantum.executor import CheckedExecutor, Executor, Floats, Run, drawn, fits
 from quantum.mitigation import confused, mitigated
+from recipes.schema import split_executor
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -63,6 +64,15 @@ def depolarizing(p: float, shots: int, seed: int) -> Executor:
     return CheckedExecutor(f"depolarizing:{p:g}", shots, run)
 
 
+def method(spec: str, circuit: QuantumCircuit) -> str:
+    """How a noisy executor runs this circuit, in words; what is set up once a circuit is then set up."""
+    kind, argument = split_executor(spec)
+    if kind == "noisy":
+        return devices(argument)(circuit).method
+    wide = circuit.num_qubits > WIDEST_DENSITY
+    return f"{'a trajectory a shot' if wide else 'density matrix'}; trajectories above {WIDEST_DENSITY} qubits"
+
+
 class OnDevice:
     """A circuit placed on a fake device: rows → probabilities of what is read."""
 
@@ -73,8 +83,9 @@ class OnDevice:
         self.confusion = on.confusion
         self._columns = columns(on.circuit, circuit)
         self._channel = Channel(on.circuit, lambda name, qubits: on.errors.get((name, qubits)), on.measured)
-        gates = on.circuit.num_nonlocal_gates()
-        log.info("noisy:%s: density matrix on qubits %s, %d two-qubit gates", device, list(on.qubits), gates)
+        where, gates = ", ".join(map(str, on.qubits)), on.circuit.num_nonlocal_gates()
+        self.method = f"density matrix of qubits {where} of {device}, {gates} two-qubit gates"
+        log.info("noisy:%s: %s", device, self.method)
 
     def probabilities(self, rows_BP: Floats) -> Floats:
         """(B, D)"""
@@ -114,7 +125,7 @@ def with_errors(circuit: QuantumCircuit, p: float) -> QuantumCircuit:
     """The circuit with a depolarizing error after every gate."""
     from qiskit_aer.noise import depolarizing_error
 
-    log.info("depolarizing:%g: trajectories, for %d qubits are above %d", p, circuit.num_qubits, WIDEST_DENSITY)
+    log.info("depolarizing:%g: %s", p, method(f"depolarizing:{p}", circuit))
     noisy_circuit = circuit.copy_empty_like()
     for item in circuit.data:
         noisy_circuit.append(item)

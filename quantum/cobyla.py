@@ -36,7 +36,7 @@ def cobyla(config: OptimiserConfig, search: Search, start: Angles) -> None:
         steepness = float(np.linalg.norm(g))
         stuck, step = True, delta if steepness else 0.0
         if steepness:
-            d: Angles = g * (-delta / steepness)
+            d = g * (-delta / steepness)
             value = search.value(simplex.pole + d)
             ratio = (simplex.value - value) / (delta * steepness)  # of the fall to what the model promised
             delta *= 0.5 if ratio <= 0.1 else 1.0 if ratio <= 0.7 else 2.0
@@ -77,13 +77,11 @@ class _Simplex:
 
     def inverse(self) -> Angles:
         """Row j is perpendicular to the face opposite vertex j."""
-        inverse_NN: Angles = np.linalg.inv(self.edges_NN)
-        return inverse_NN
+        return np.asarray(np.linalg.inv(self.edges_NN), dtype=np.float64)
 
     def slope(self, inverse_NN: Angles) -> Angles:
         """g of the linear model: edge·g = value − the pole's, for every edge."""
-        g_N: Angles = (self.values_N - self.value) @ inverse_NN
-        return g_N
+        return np.asarray((self.values_N - self.value) @ inverse_NN)
 
     def widest(self) -> float:
         """Square of the longest edge."""

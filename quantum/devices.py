@@ -60,7 +60,7 @@ def placed(circuit: QuantumCircuit, device: str) -> Placed:
 
 def known(device: str) -> bool:
     """Whether the device has been used here before, which spares looking for it."""
-    return any((cache_folder() / "devices").glob(f"{device}-*.json"))
+    return any(path.name.startswith(f"{device}-") for path in (cache_folder() / "devices").glob("*.json"))
 
 
 def fake_device(name: str) -> Any:
@@ -72,7 +72,7 @@ def fake_device(name: str) -> Any:
     if name not in classes:
         close = get_close_matches(name, classes, 3, 0.5)
         guess = f"Did you mean {' or '.join(close)}?" if close else f"There are: {', '.join(sorted(classes))}"
-        raise RecipeError(f"{name} is no fake device. {guess}")
+        raise RecipeError(f"executor: {name} is no fake device. {guess}")
     return classes[name]()
 
 

@@ -24,13 +24,13 @@ class Others(torch.autograd.Function):
     """Expressions that are no polynomials: bound and differentiated by Qiskit."""
 
     @staticmethod
-    def forward(ctx: Any, rows_BV: Tensor, variables: Variables) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, rows_BV: Tensor, variables: Variables) -> Tensor:
         values, slopes = others_at(variables, rows_BV.detach().cpu().numpy())
         ctx.save_for_backward(rows_BV.new_tensor(slopes))
         return rows_BV.new_tensor(values)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (slopes,) = ctx.saved_tensors
         return torch.einsum("be,bev->bv", grad, slopes), None
 
@@ -51,7 +51,7 @@ class Numbers:
         rows = torch.cat([x_BN, theta.expand(len(x_BN), -1)], dim=1)
         parts = [rows.new_ones(len(rows), 1), rows]
         if self.kind.variables.others:
-            parts.append(Others.apply(rows, self.kind.variables))
+            parts.append(Others.apply(rows, self.kind.variables))  # type: ignore[no-untyped-call]
         r = torch.cat(parts, dim=1)
         terms = r.index_select(1, self.i) * self.coef
         if self.squares:
@@ -60,13 +60,13 @@ class Numbers:
         return v if self.kind.of_row else v[0]
 
 
-def matrices(v: Tensor, kind: Kind, dtype: torch.dtype) -> Tensor:
+def matrices(v: Tensor, kind: Kind) -> Tensor:
     """(…, G, 2, 2, 2): for every mux and value of its control Π over beats of diag(e^{iφ})·RY."""
-    beats = v[..., : kind.muxes * kind.beats * 6].unflatten(-1, (kind.muxes, kind.beats, 6))
+    beats = v[..., : kind.muxes * kind.beats * 6].unflatten(-1, (kind.muxes, kind.beats, 6))  # type: ignore[no-untyped-call]
     c, s = torch.cos(beats[..., :2] / 2), torch.sin(beats[..., :2] / 2)
     turns = torch.stack([torch.stack([c, -s], -1), torch.stack([s, c], -1)], -2)  # (…, G, S, κ, 2, 2)
     phases = beats[..., 2:].unflatten(-1, (2, 2))
-    steps = (torch.polar(torch.ones_like(phases), phases)[..., None] * turns).to(dtype)
+    steps = torch.polar(torch.ones_like(phases), phases)[..., None] * turns
     product = steps[..., 0, :, :, :]
     for k in range(1, kind.beats):
         product = (steps[..., k, :, :, :, None] * product[..., None, :, :]).sum(-2)
@@ -234,7 +234,7 @@ class Evolution(torch.autograd.Function):
     """All passes in order; backward needs each pass's input, stored or computed from its output."""
 
     @staticmethod
-    def forward(ctx: Any, passes: Sequence[Pass], keep: bool, state: Tensor, *numbers: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, passes: Sequence[Pass], keep: bool, state: Tensor, *numbers: Tensor) -> Tensor:
         kept = []
         for one in passes:
             if keep:
@@ -245,7 +245,7 @@ class Evolution(torch.autograd.Function):
         return state
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         (state,) = ctx.saved_tensors
         grads = [torch.zeros_like(number) for number in ctx.numbers]
         for k in range(len(ctx.passes) - 1, -1, -1):

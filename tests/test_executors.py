@@ -1,5 +1,6 @@
 """Every executor against states and noise by Qiskit and Aer: one suite for all of them, by name."""
 
+import re
 from functools import cache
 from math import log, pi
 
@@ -236,8 +237,17 @@ def test_a_name_that_is_none_is_answered_with_the_nearest():
         executor("noisy:manilla", shots=1, seed=0)
     with pytest.raises(RecipeError, match=r"xyzxyz is no fake device\. There are: .*brisbane, .*manila"):
         executor("noisy:xyzxyz", shots=1, seed=0)
+    for odd in ("*", "/etc/passwd", "../x"):
+        with pytest.raises(RecipeError, match=re.escape(f"{odd} is no fake device. There are")):
+            executor(f"noisy:{odd}", shots=1, seed=0)
     with pytest.raises(RecipeError, match="manila has 5 qubits; the circuit needs 6"):
         executor("noisy:manila", shots=1, seed=0).probabilities(QuantumCircuit(6), np.zeros((1, 0)))
+
+
+def test_a_density_matrix_that_does_not_fit_says_how_much_it_would_need(monkeypatch):
+    monkeypatch.setattr("quantum.executor.MOST_BYTES", 1000)
+    with pytest.raises(RecipeError, match=r"noisy:manila: density matrices of 3 qubits need 0\.0 GiB, above"):
+        backends.OnDevice(crooked(), "manila")
 
 
 # --- noise ---------------------------------------------------------------------------------------------------------
@@ -291,6 +301,10 @@ def test_a_long_batch_goes_in_pieces_that_say_the_same(monkeypatch):
 
 def test_a_device_is_noisy_as_aer_says_to_the_last_digit():
     rows = rows_of(crooked(), 5)
+    assert re.fullmatch(
+        r"density matrix of qubits \d, \d, \d of manila, \d+ two-qubit gates",
+        backends.method("noisy:manila", crooked()),
+    )
     found = backends.devices("manila")(crooked()).probabilities(rows)
     assert_allclose(found, by_aer_on_the_whole_device(crooked(), rows), atol=1e-8)
 
@@ -335,7 +349,7 @@ def test_a_deep_wide_circuit_goes_by_trajectories_and_says_so(monkeypatch, caplo
     rows = rows_of(crooked(), 3)
     with caplog.at_level("INFO"):
         found = executor("depolarizing:0.02", shots=SHOTS, seed=0).probabilities(crooked(), rows)
-    assert "trajectories, for 3 qubits are above 2" in caplog.text
+    assert "depolarizing:0.02: a trajectory a shot; trajectories above 2 qubits" in caplog.text
     assert_drawn_from(found, by_density_matrix(crooked(), rows), SHOTS)
 
 
