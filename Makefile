@@ -47,6 +47,8 @@ check: setup  ## format, lint and types
 bench: setup  ## time starting, a fit, a round and a run, beside bare Flower and qiskit-machine-learning
 	$(BIN)/python -m bench.startup
 	$(BIN)/python -m bench.engine
+	$(BIN)/python -m bench.noisy
+	$(BIN)/python -m bench.executors
 	$(BIN)/python -m bench.federation
 	$(BIN)/python -m bench.processes
 

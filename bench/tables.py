@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import engine, federation, kills, poisoning, processes, reviews, startup
+from bench import engine, executors, federation, kills, noisy, poisoning, processes, reviews, startup
 from recipes.schema import InputError
 from server.tables import markdown
 
@@ -48,6 +48,8 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "federation": lambda results: markdown(federation.table(results)),
     "processes": lambda results: f"{markdown(processes.table(results))}\n\n{processes.note(results)}",
     "engine": lambda results: markdown(engine.table(results)),
+    "noisy": lambda results: markdown(noisy.table(results)),
+    "executors": lambda results: markdown(executors.table(results)),
     "poisoning": lambda results: markdown(poisoning.table(results, "student")),
     "kills": lambda results: markdown(kills.table(results)),
     "startup": lambda results: markdown(startup.table(results)),
