@@ -6,9 +6,10 @@ from collections.abc import Callable
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
+from quantum.paid import HardwareError
 from recipes.load import from_run_config
 from recipes.schema import Recipe, RecipeError
-from strategies.messages import Assignment, Refusal, Reply
+from strategies.messages import Assignment, Halt, Refusal, Reply
 from strategies.wire import assigned, reply
 
 log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
@@ -39,6 +40,9 @@ def answer(message: Message, context: Context) -> Message:
     number = int(context.node_config.get("partition-id", -1))
     try:
         return reply(visit(assigned(message), context, number), message)
+    except HardwareError as error:
+        log.warning("client %d: %s", number, error)
+        return reply(Halt(client=number, reason=str(error)), message)
     except Exception as error:  # the door between a client and the federation
         log.exception("client %d cannot do its assignment", number)
         return reply(Refusal(client=number, reason=f"{type(error).__name__}: {' '.join(str(error).split())}"), message)

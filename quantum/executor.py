@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from qiskit import QuantumCircuit
     from qiskit.quantum_info import SparsePauliOp
 
+    from quantum.ibm import Site
+
 Floats = NDArray[np.float64]
 Run = Callable[["QuantumCircuit", Floats], Floats]  # a circuit without measurements, rows that fit it → (B, D)
 
@@ -47,9 +49,16 @@ class Executor(Protocol):
         ...
 
 
-def executor(spec: str, *, shots: int, seed: int, mitigate: bool = False) -> Executor:
-    """The executor a recipe names; equal seeds give equal counts. `mitigate` undoes read-out errors."""
+def executor(spec: str, *, shots: int, seed: int, mitigate: bool = False, site: Site | None = None) -> Executor:
+    """The executor a recipe names; equal seeds give equal counts. `mitigate` undoes read-out errors.
+
+    A site says whose jobs these are; `ibm:` needs one, because its jobs are paid for.
+    """
     kind, argument = split_executor(spec)
+    if kind in ("ibm", "ibm-local"):
+        from quantum import ibm
+
+        return (ibm.on_qpu if kind == "ibm" else ibm.on_fake)(argument, shots, seed, mitigate, site)
     return EXECUTORS[kind](argument, shots, seed, mitigate)
 
 

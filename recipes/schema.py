@@ -118,6 +118,16 @@ class OptimiserConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HardwareConfig(Section):
+    """How jobs run on IBM's QPUs; only for the executors ibm and ibm-local."""
+
+    mode: Literal["job", "batch"] = "job"  # each job queues for itself, or all of a visit in one batch
+    decoupling: Literal["none", "XX", "XpXm", "XY4"] = "none"  # pulses on idle qubits
+    twirling: Literal["none", "gates", "measure", "both"] = "none"  # random Paulis that average errors
+    queue_seconds: Annotated[float, Between(0, above=True)] = 900.0  # a job queued for longer pauses the run
+
+
+@dataclass(frozen=True, kw_only=True)
 class TeacherConfig(Section):
     """The model a client tunes once and measures its student against."""
 
@@ -189,6 +199,7 @@ class Recipe(Section):
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     regulate: RegulateConfig = field(default_factory=RegulateConfig)
     select: SelectConfig = field(default_factory=SelectConfig)
@@ -213,6 +224,10 @@ class Recipe(Section):
                 f"{self.aggregate.kept} it needs {fewest} updates, and {entering} of {self.clients} clients enter the "
                 f"average: use more clients or lower these two"
             )
+
+    def paid(self) -> bool:
+        """Whether its circuits run on hardware that is paid for."""
+        return split_executor(self.executor)[0] == "ibm"
 
     def as_json(self) -> str:
         """The whole recipe on one line; also valid YAML, and what travels inside a Flower run."""

@@ -78,4 +78,9 @@ class Refusal:
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Halt(Refusal):
+    """A refusal without which the round must not close: work that is paid for would be lost. The run can be resumed."""
+
+
 Reply = Answer | list[Report] | Score | Refusal
