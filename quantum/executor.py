@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.streams import stream
-from recipes.schema import split_executor
+from recipes.schema import RecipeError, split_executor
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Run = Callable[["QuantumCircuit", Floats], Floats]  # a circuit without measurements, rows that fit it → (B, D)
+
+MOST_BYTES = 4 * 2**30  # that one call may need
 
 
 class Executor(Protocol):
@@ -84,6 +86,8 @@ class CheckedExecutor:
         from qiskit.quantum_info import PauliList
 
         rows = checked(circuit, rows_BP)
+        if not observables:
+            raise ValueError("no observables, so there is nothing to expect")
         labels = sorted({label for o in observables for label in hermitian(o, circuit).paulis.to_labels()})
         values: dict[str, Floats] = {}  # of a Pauli string, in every row
         for group in PauliList(labels).group_qubit_wise_commuting():
@@ -135,7 +139,16 @@ def checked(circuit: QuantumCircuit, rows_BP: NDArray[Any]) -> Floats:
     if not np.isfinite(rows).all():
         row, column = np.argwhere(~np.isfinite(rows))[0]
         raise ValueError(f"row {row} gives {names[column]} the value {rows[row, column]}; an angle must be finite")
+    fits(2 * 8 * len(rows) * 2**circuit.num_qubits, f"{len(rows)} rows of {circuit.num_qubits} qubits")
     return rows
+
+
+def fits(needed: int, what: str) -> None:
+    """Refuses what needs more memory than one call may have."""
+    if needed > MOST_BYTES:
+        raise RecipeError(
+            f"{what} need {needed / 2**30:.1f} GiB, above {MOST_BYTES / 2**30:g} GiB; lower student.qubits or data.rows"
+        )
 
 
 def hermitian(observable: SparsePauliOp, circuit: QuantumCircuit) -> SparsePauliOp:
@@ -175,4 +188,28 @@ def _shots(argument: str, shots: int, seed: int, mitigate: bool) -> Executor:
     return CheckedExecutor("shots", shots, drawn(exact, shots, seed))
 
 
-EXECUTORS: dict[str, Callable[[str, int, int, bool], Executor]] = {"exact": _exact, "shots": _shots}
+def _aer(argument: str, shots: int, seed: int, mitigate: bool) -> Executor:
+    from quantum.backends import aer
+
+    return aer(shots, seed)
+
+
+def _noisy(argument: str, shots: int, seed: int, mitigate: bool) -> Executor:
+    from quantum.backends import noisy
+
+    return noisy(argument, shots, seed, mitigate)
+
+
+def _depolarizing(argument: str, shots: int, seed: int, mitigate: bool) -> Executor:
+    from quantum.backends import depolarizing
+
+    return depolarizing(float(argument), shots, seed)
+
+
+EXECUTORS: dict[str, Callable[[str, int, int, bool], Executor]] = {
+    "exact": _exact,
+    "shots": _shots,
+    "aer": _aer,
+    "noisy": _noisy,
+    "depolarizing": _depolarizing,
+}

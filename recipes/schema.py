@@ -265,7 +265,17 @@ def split_executor(spec: str) -> tuple[str, str]:
         raise RecipeError(f"executor is {shown(spec)}; it must be {', '.join(forms[:-1])} or {forms[-1]}.{guess}")
     if bool(EXECUTORS[kind]) != bool(argument) or bool(colon) != bool(argument):
         raise RecipeError(f"executor is {shown(spec)}; write it as {forms[list(EXECUTORS).index(kind)]}")
+    if kind == "depolarizing" and not probability(argument):
+        raise RecipeError(f"executor is {shown(spec)}; the probability of depolarizing is a number from 0 to 1")
     return kind, argument
+
+
+def probability(text: str) -> bool:
+    """Whether the text is a number from 0 to 1."""
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
+        return False
 
 
 def hints(section: Any) -> dict[str, Any]:
