@@ -1,7 +1,7 @@
 """What runs a visit's circuits; and, on a QPU, what this client may spend.
 
-Two keys turn together: a run asks (`spend` in its run config, set by `--spend`, shared evenly by its clients) and a node
-grants (QFLOCK_SPEND in its own environment). A client spends the smaller of the two and nothing without both; the
+Two keys turn together: a run asks (`spend` in its run config, set by `--spend`, shared evenly by its clients) and a
+node grants (QFLOCK_SPEND in its own environment). A client spends the smaller of the two and nothing without both; the
 account is the node's own.
 """
 

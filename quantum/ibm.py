@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from data.streams import stream
 from quantum.account import Fakes, cloud
+from quantum.backends import columns
 from quantum.devices import fingerprint
 from quantum.executor import CheckedExecutor, Floats
 from quantum.journal import Journal
@@ -73,8 +74,8 @@ class Sampled:
         if name not in self._transpiled:
             self._transpiled[name] = transpiled(circuit, backend)
         isa, calibration = self._transpiled[name]
-        column = {parameter: at for at, parameter in enumerate(circuit.parameters)}
-        pubs: list[Any] = [(isa, rows_BP[:, [column[parameter] for parameter in isa.parameters]])]
+        values_BP = rows_BP[:, columns(isa, circuit)] if circuit.parameters else np.zeros((len(rows_BP), 1))
+        pubs: list[Any] = [(isa, values_BP)]
         if self.mitigate:
             pubs.append((calibration, np.array([[0.0], [np.pi]])))
         runs = executions(len(rows_BP), self.shots, twirled=hardware.twirling != "none", calibrated=self.mitigate)
@@ -93,7 +94,7 @@ class Sampled:
         rep_delay = getattr(backend, "default_rep_delay", None) or REP_DELAY_SECONDS
         circuit_seconds = max(CIRCUIT_SECONDS, isa.estimate_duration(backend.target))
         price = seconds(1, runs, rep_delay=rep_delay, circuit=circuit_seconds)
-        return Request(key, backend, pubs, options, price, partial(counted, n_qubits=circuit.num_qubits))
+        return Request(key, backend, pubs, options, price, partial(counted, circuit.num_qubits, len(rows_BP)))
 
 
 def on_qpu(backend: str, shots: int, seed: int, mitigate: bool, site: Site | None) -> CheckedExecutor:
@@ -154,6 +155,10 @@ def transpiled(circuit: QuantumCircuit, backend: Any) -> tuple[QuantumCircuit, Q
     measured = circuit.measure_all(inplace=False)
     isa = generate_preset_pass_manager(optimization_level=3, backend=backend, seed_transpiler=0).run(measured)
     ends = isa.layout.final_index_layout()
+    if not circuit.parameters:  # rows need one to be counted by, and RZ does nothing to |0⟩
+        counter = isa.copy_empty_like()
+        counter.rz(Parameter("row"), ends[0])
+        isa = counter.compose(isa)
     flip = QuantumCircuit(circuit.num_qubits)
     flip.rx(Parameter("t"), range(circuit.num_qubits))
     flip.measure_all()
@@ -174,17 +179,17 @@ def options_of(hardware: HardwareConfig, shots: int, key: str) -> dict[str, Any]
     return options
 
 
-def counted(result: Any, n_qubits: int) -> Arrays:
+def counted(n_qubits: int, rows: int, result: Any) -> Arrays:
     """(B, D) counts of the rows, and (2, D) of the calibration where there is one."""
-    names = ("counts", "calibration")
-    return {name: counts_of(pub.data.meas, n_qubits) for name, pub in zip(names, result, strict=False)}
+    counts = np.concatenate([counts_of(pub.data.meas, n_qubits) for pub in result])
+    return {"counts": counts[:rows], "calibration": counts[rows:]}
 
 
 def counts_of(bits: Any, n_qubits: int) -> NDArray[np.uint32]:
     """(B, D) counts out of Qiskit's packed bits, whose last byte holds qubits 7…0."""
-    packed = bits.array.astype(np.int64)
-    states_BS = sum(packed[..., byte] << (8 * place) for place, byte in enumerate(reversed(range(packed.shape[-1]))))
-    rows, size = len(states_BS), 2**n_qubits
+    packed = bits.array.reshape(-1, *bits.array.shape[-2:]).astype(np.int64)
+    states_BS = sum(packed[..., -1 - place] << (8 * place) for place in range(packed.shape[-1]))
+    rows, size = len(packed), 2**n_qubits
     flat = (states_BS + size * np.arange(rows)[:, None]).ravel()
     return np.bincount(flat, minlength=rows * size).reshape(rows, size).astype(np.uint32)
 

@@ -36,7 +36,9 @@ def launch(recipe: Recipe, make_folder: Callable[[], Path], *, simulated: bool, 
         with superlink(folder, environment(folder, recipe, spend), simulated=simulated) as link:
             nodes = None if simulated else supernodes(link, recipe.clients, folder / "logs")
             with console.status("submitting to Flower"):
-                run_id = submit(link, {"recipe": recipe.as_json(), "spend": spend}, recipe.clients if simulated else None)
+                run_id = submit(
+                    link, {"recipe": recipe.as_json(), "spend": spend}, recipe.clients if simulated else None
+                )
             last = follow(folder, recipe, console, Watch(link, run_id, nodes, console))
             keep_log(link, run_id, folder / "logs" / "app.log")
         if last["state"] != "completed":
@@ -63,7 +65,9 @@ def resumable(folder: Path, flags: str = "") -> Iterator[None]:
     except RunFailedError as error:
         raise RunFailedError(f"{error}. Go on with: qflock resume {folder}{flags}") from None
     except (KeyboardInterrupt, SystemExit):
-        Console(stderr=True).print(f"stopped. Go on with: qflock resume {folder}{flags}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(
+            f"stopped. Go on with: qflock resume {folder}{flags}", highlight=False, soft_wrap=True
+        )
         raise
 
 

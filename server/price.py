@@ -67,9 +67,7 @@ def price(recipe: Recipe) -> Price:
     fit, checks, scores = Counting(recipe), Counting(recipe), Counting(recipe)
     x = draws.random((train, model.features))
     most = most_evaluations(recipe)
-    fitted = model.fit(
-        arrays, x, np.arange(train) % n_classes, recipe.optimiser, most, executor=counted(fit, recipe)
-    )
+    fitted = model.fit(arrays, x, np.arange(train) % n_classes, recipe.optimiser, most, executor=counted(fit, recipe))
     model.predict(arrays, x[:1].repeat(validation, 0), executor=counted(checks, recipe))
     model.predict(arrays, x[:1].repeat(test, 0), executor=counted(scores, recipe))
     whole = most / max(1, fitted.evaluations)  # a search on a flat loss may end early

@@ -229,7 +229,11 @@ class Federated(Strategy):
     def said(self, replies: Iterable[Message]) -> list[tuple[int, Reply]]:
         """Who was asked, and what came back; on paid hardware, a client that has to stop stops the run."""
         said = [(self.roster.clients[reply.metadata.src_node_id], hear(reply)) for reply in replies]
-        halted = [f"client {client}: {reply.reason}" for client, reply in sorted(said, key=lambda pair: pair[0]) if isinstance(reply, Halt)]
+        halted = [
+            f"client {client}: {reply.reason}"
+            for client, reply in sorted(said, key=lambda pair: pair[0])
+            if isinstance(reply, Halt)
+        ]
         if halted and self.recipe.paid():
             raise RunFailedError("; ".join(halted))
         return said
