@@ -16,7 +16,7 @@ from data.streams import stream
 from quantum.density import Channel, depolarizing_transfer
 from quantum.devices import fake_device, fingerprint, known, placed
 from quantum.executor import CheckedExecutor, Executor, Floats, Run, drawn, fits
-from quantum.readout import confused, mitigated
+from quantum.mitigation import confused, mitigated
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit

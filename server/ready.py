@@ -5,7 +5,7 @@ from data.corpus import load
 from data.split import deal
 from quantum.arms import arms
 from quantum.reduction import reduction
-from recipes.schema import Recipe
+from recipes.schema import Recipe, RecipeError
 from teacher.encoders import encoder
 from teacher.tiny import teacher
 
@@ -22,7 +22,12 @@ def ready(recipe: Recipe, *, fetch: bool) -> int:
         corpus = load(recipe.data, recipe.seed)
         deal(corpus, recipe.data, recipe.clients, recipe.seed)
         n_classes = len(corpus.classes)
-    arms(recipe.student, n_classes)
+    for name, arm in arms(recipe.student, n_classes).items():
+        if (least := arm.step(recipe.optimiser)) > recipe.optimiser.maxiter:
+            raise RecipeError(
+                f"optimiser.maxiter is {recipe.optimiser.maxiter}; one step of {recipe.optimiser.kind} on the {name} "
+                f"of {arm.parameters} parameters takes {least} evaluations: use at least as many, or another optimiser"
+            )
     teacher(recipe.teacher, n_classes)
     if recipe.student.kind != "noop":
         reduction(recipe.features, encoder(recipe.features).size, recipe.student.qubits, n_classes)

@@ -17,7 +17,7 @@ from qiskit_aer.noise import NoiseModel, depolarizing_error
 from quantum import backends, devices
 from quantum.density import Channel, depolarizing_transfer
 from quantum.executor import EXECUTORS, executor, visit_seed
-from quantum.readout import confused, mitigated, nearest_probabilities
+from quantum.mitigation import confused, mitigated, nearest_probabilities
 from quantum.vqc import vqc
 from recipes.schema import InputError, RecipeError, split_executor
 
