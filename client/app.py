@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
+from client.site import allowance
 from quantum.paid import HardwareError
 from recipes.load import from_run_config
 from recipes.schema import Recipe, RecipeError
@@ -51,6 +53,8 @@ def answer(message: Message, context: Context) -> Message:
 def visit(assignment: Assignment, context: Context, number: int) -> Reply:
     """Check, limit the threads before anything is computed, then go to work."""
     recipe = from_run_config(context.run_config)
+    asked = float(context.run_config.get("spend", 0))
+    assignment = replace(assignment, spend_seconds=allowance(asked, recipe.clients))
     check(assignment, recipe, number, int(context.node_config.get("num-partitions", recipe.clients)))
     from quantum.threads import limit_threads
 

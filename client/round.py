@@ -39,7 +39,7 @@ def train(who: Participant, assignment: Assignment) -> list[Report]:
     seed = who.seed(assignment.round)
     for name, arrays in assignment.arms.items():
         arm = who.arms[name]
-        with who.executor(assignment.round) as executor:
+        with who.executor(assignment) as executor:
             optimiser = who.recipe.optimiser
             fit = arm.fit(arrays, x, train_rows.labels, optimiser, maxiter, seed=seed, executor=executor)
         probs_BK = arm.predict(fit.arrays, x_held_out)  # exact: the teacher's loss that it meets has no shot noise
@@ -93,7 +93,7 @@ def score(who: Participant, assignment: Assignment) -> Score:
     x = who.features(test, assignment.shared)
     accuracy, loss, shots = {}, {}, 0
     exact = who.recipe.scored_by == "exact"
-    with nullcontext() if exact else who.executor(who.recipe.rounds + 1) as executor:  # no round of training's draws
+    with nullcontext() if exact else who.executor(assignment) as executor:
         for name, arrays in assignment.arms.items():
             probs_BK = who.arms[name].predict(arrays, x, executor=executor)
             accuracy[name] = float(np.mean(probs_BK.argmax(1) == test.labels))

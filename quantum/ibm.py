@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from functools import cache, partial
+from dataclasses import dataclass, field
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -23,17 +24,20 @@ from numpy.typing import NDArray
 
 from data.streams import stream
 from quantum.account import Fakes, cloud
-from quantum.backends import columns
+from quantum.backends import columns, once
 from quantum.devices import fingerprint
 from quantum.executor import CheckedExecutor, Floats
 from quantum.journal import Journal
+from quantum.mitigation import mitigated
 from quantum.paid import Arrays, HardwareError, Request, Service, Till, asking
-from quantum.price import CIRCUIT_SECONDS, MOST_EXECUTIONS, REP_DELAY_SECONDS, executions, seconds
-from quantum.readout import mitigated
-from recipes.schema import HardwareConfig, InputError
+from quantum.price import CIRCUIT_SECONDS, REP_DELAY_SECONDS, executions, seconds
+from recipes.schema import HardwareConfig
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
+
+
+log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +59,6 @@ class Sampled:
         self.till, self.backend, self.site = till, backend, site
         self.shots, self.seed, self.mitigate = shots, seed, mitigate
         self.calls = 0
-        self._transpiled: dict[str, tuple[QuantumCircuit, QuantumCircuit]] = {}
 
     def __call__(self, circuit: QuantumCircuit, rows_BP: Floats) -> Floats:
         """(B, D)"""
@@ -71,22 +74,16 @@ class Sampled:
         hardware = self.site.hardware
         backend = self.backend(circuit.num_qubits)
         name = fingerprint(circuit)
-        if name not in self._transpiled:
-            self._transpiled[name] = transpiled(circuit, backend)
-        isa, calibration = self._transpiled[name]
+        isa, calibration = transpiler(backend)(circuit)
         values_BP = rows_BP[:, columns(isa, circuit)] if circuit.parameters else np.zeros((len(rows_BP), 1))
         pubs: list[Any] = [(isa, values_BP)]
         if self.mitigate:
             pubs.append((calibration, np.array([[0.0], [np.pi]])))
         runs = executions(len(rows_BP), self.shots, twirled=hardware.twirling != "none", calibrated=self.mitigate)
-        if runs > MOST_EXECUTIONS:
-            raise InputError(
-                f"{len(rows_BP)} rows × {self.shots} shots are {runs:,} executions; IBM takes at most "
-                f"{MOST_EXECUTIONS:,} a job: lower shots or data.rows"
-            )
         values = hashlib.sha256(rows_BP.astype("<f8").tobytes()).hexdigest()
         facts = [self.site.visit, self.calls, name, values, rows_BP.shape, self.shots, backend.name, self.mitigate]
-        key = hashlib.sha256(json.dumps([*facts, asdict(hardware)]).encode()).hexdigest()
+        facts += [hardware.decoupling, hardware.twirling]
+        key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
         options = options_of(hardware, self.shots, key)
         if not self.till.service.costs:
             draws = stream(self.seed, "shots", self.calls)
@@ -141,9 +138,18 @@ def through(
 
     def close() -> None:
         service.close()
+        if service.costs:
+            used = f"{till.spent():.1f} QPU seconds, {journal.spent():.1f} of {site.spend_seconds:.1f} so far"
+            log.info("%s: %d jobs, %s", site.visit, len(till.keys), used)
         cleanup()
 
     return CheckedExecutor(name, shots, Sampled(till, backend, site, shots, seed, mitigate), close)
+
+
+@lru_cache(maxsize=4)
+def transpiler(backend: Any) -> Callable[[QuantumCircuit], tuple[QuantumCircuit, QuantumCircuit]]:
+    """`transpiled` for one backend, once a circuit."""
+    return once(lambda circuit: transpiled(circuit, backend))
 
 
 def transpiled(circuit: QuantumCircuit, backend: Any) -> tuple[QuantumCircuit, QuantumCircuit]:

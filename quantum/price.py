@@ -8,6 +8,8 @@ time").
 
 from math import ceil
 
+from recipes.schema import InputError
+
 JOB_SECONDS = 2.0  # of a job, whatever is in it
 REP_DELAY_SECONDS = 250e-6  # between two executions, the default of IBM's backends
 CIRCUIT_SECONDS = 100e-6  # of one execution, where nothing is known: IBM's quick rule, 2 + 0.00035·N
@@ -29,7 +31,13 @@ def executions(rows: int, shots: int, *, twirled: bool, calibrated: bool) -> int
     Twirling deals the shots out to randomisations of max(64, ⌈shots/32⌉) each and rounds the number of them up.
     """
     per = max(64, ceil(shots / 32)) if twirled else 1
-    return (rows + 2 * calibrated) * per * ceil(shots / per)
+    found = (rows + 2 * calibrated) * per * ceil(shots / per)
+    if found > MOST_EXECUTIONS:
+        raise InputError(
+            f"{rows:,} rows × {shots:,} shots are {found:,} executions; IBM takes at most {MOST_EXECUTIONS:,} a job: "
+            f"lower shots or data.rows"
+        )
+    return found
 
 
 def spend_for(price: float) -> int:

@@ -12,7 +12,7 @@ that are not in the table are read by their Qiskit definition. Angles stay expre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import pi
 from typing import TYPE_CHECKING, Any

@@ -227,6 +227,11 @@ class Recipe(Section):
         kind, _ = split_executor(self.executor)
         if self.mitigate and kind not in READOUT_ERRORS:
             raise RecipeError(f"mitigate is true; executor {kind} makes no read-out errors: set mitigate to false")
+        if kind not in ("ibm", "ibm-local"):
+            try:
+                refuse_changed(self.hardware, f"executor {kind} has no", *hints(HardwareConfig))
+            except RecipeError as error:
+                raise RecipeError(f"hardware.{error}") from None
         if kind != "exact" and self.optimiser.kind == "adam":
             raise RecipeError(
                 f"optimiser.kind is adam; its gradients are exact and executor {self.executor} has none: "

@@ -135,6 +135,7 @@ def resume(
     """Go on with a run that did not end, from its last checkpoint."""
     from server.launch import launch
     from server.ledger import lines
+    from server.price import spent_in
 
     if not (run / "recipe.yaml").is_file():
         raise RecipeError(f"{run} is not a run folder: it has no recipe.yaml")
@@ -142,7 +143,7 @@ def resume(
     if ended and ended[-1]["state"] == "completed":
         raise RecipeError(f"{run} is complete; run its recipe again with: qflock run {run / 'recipe.yaml'}")
     recipe = load(str(run / "recipe.yaml"))
-    launch(recipe, run.resolve, simulated=on is Place.sim, spend=spend)
+    launch(recipe, run.resolve, simulated=on is Place.sim, spend=spend, spent=spent_in(run))
 
 
 def resolved(recipe: str, set_: list[str] | None, clients: int | None, seed: int | None) -> Recipe:

@@ -22,12 +22,14 @@ from strategies.failure import RunFailedError
 ASK_SECONDS = 10.0  # between two questions to Flower whether the run still lives
 
 
-def launch(recipe: Recipe, make_folder: Callable[[], Path], *, simulated: bool, spend: int = 0) -> None:
+def launch(
+    recipe: Recipe, make_folder: Callable[[], Path], *, simulated: bool, spend: int = 0, spent: float = 0.0
+) -> None:
     """Run, and print where everything is; raises RunFailedError with the command that resumes."""
     console = Console()
     with console.status("reading the corpus"):
         ready(recipe, fetch=True)  # fail before anything starts
-    afford(recipe, spend)
+    afford(recipe, spend, spent)
     folder = make_folder()
     with alone_in(folder), resumable(folder, " --spend SECONDS" * recipe.paid()):
         state = newest(folder, recipe.digest())

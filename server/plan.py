@@ -8,6 +8,7 @@ from rich.table import Table
 from quantum.arms import arms
 from quantum.circuit_student import CircuitStudent
 from recipes.schema import Recipe
+from server.price import most_evaluations, price
 from server.ready import ready
 from strategies.wire import count_bytes
 
@@ -23,11 +24,7 @@ def priced(recipe: Recipe) -> Table:
     n_classes = ready(recipe, fetch=False)
     models = arms(recipe.student, n_classes)
     rows = max(1, 3 * (recipe.data.rows or ROWS) // 5)  # three fifths of them are trained on
-    most = (
-        recipe.optimiser.maxiter
-        if recipe.regulate.law == "none"
-        else max(recipe.regulate.cap, recipe.optimiser.maxiter)
-    )
+    most = most_evaluations(recipe)
     fits = recipe.rounds * recipe.clients
     x = np.random.default_rng(0).random((rows, recipe.student.qubits))
     labels = np.arange(rows) % n_classes
@@ -60,6 +57,8 @@ def priced(recipe: Recipe) -> Table:
     )
     table.add_row("server", f"select {recipe.select.by}{chosen}; aggregate {recipe.aggregate.by}; {stopping(recipe)}")
     table.add_row("spends", spends(recipe, rows, most))
+    if recipe.paid():
+        table.add_row("QPU", str(price(recipe)))
     table.add_row("bytes up", f"{up:,} a client and round, {up * fits:,} in all, and the feature stages once")
     table.add_row("time", f"about {START_SECONDS + seconds + recipe.rounds * 0.3:.0f} s here, texts encoded already")
     return table

@@ -1,6 +1,7 @@
 """What a recipe will spend on a QPU, and whether it may: asked before anything is started."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,12 @@ from data.corpus import load
 from data.split import deal
 from quantum.arms import arms
 from quantum.executor import CheckedExecutor
+from quantum.journal import Journal
 from quantum.price import STOP_AT, executions, seconds, spend_for
 from recipes.schema import InputError, Recipe
 from server.ready import at_hand, ready
 
-ROWS = (300, 100, 100)  # train, validation, test of a client whose rows are not known yet
+ROWS = (300, 100)  # train and test, of a client whose rows are not known yet
 
 
 @dataclass(frozen=True)
@@ -56,31 +58,30 @@ class Counting:
 
 
 def price(recipe: Recipe) -> Price:
-    """Every round: the most evaluations that its regulator allows on the training rows, then the validation rows.
-
-    At the end the test rows. A fit is counted on this recipe's own student and optimiser.
-    """
+    """Every round the most evaluations that its regulator allows, counted on its own student and optimiser."""
     n_classes = ready(recipe, fetch=False)
-    train, validation, test = rows_of(recipe)
+    train, test = rows_of(recipe)
     model = arms(recipe.student, n_classes)["student"]
     arrays, draws = model.initial(recipe.seed), np.random.default_rng(0)
-    fit, checks, scores = Counting(recipe), Counting(recipe), Counting(recipe)
+    fit, scores = Counting(recipe), Counting(recipe)
     x = draws.random((train, model.features))
     most = most_evaluations(recipe)
     fitted = model.fit(arrays, x, np.arange(train) % n_classes, recipe.optimiser, most, executor=counted(fit, recipe))
-    model.predict(arrays, x[:1].repeat(validation, 0), executor=counted(checks, recipe))
-    model.predict(arrays, x[:1].repeat(test, 0), executor=counted(scores, recipe))
+    if recipe.scored_by == "executor":
+        model.predict(arrays, x[:1].repeat(test, 0), executor=counted(scores, recipe))
     whole = most / max(1, fitted.evaluations)  # a search on a flat loss may end early
 
     def total(name: str) -> int:
-        a_round = getattr(fit, name) * whole + getattr(checks, name)
-        return int(np.ceil(recipe.rounds * a_round + getattr(scores, name)))
+        return int(np.ceil(recipe.rounds * getattr(fit, name) * whole + getattr(scores, name)))
 
     return Price(total("jobs"), total("executions"), recipe.clients)
 
 
-def afford(recipe: Recipe, spend: int) -> None:
-    """Raises InputError when a run may not start: it costs more than it may, or than the service still gives."""
+def afford(recipe: Recipe, spend: int, spent: float) -> None:
+    """Raises InputError when a run may not start: it costs more than it may, or than the service still gives.
+
+    A run that goes on has `spent` some of its price already; `spend` is for the whole run.
+    """
     if not recipe.paid():
         if spend:
             raise InputError(f"--spend {spend}: executor {recipe.executor} costs nothing; leave --spend out")
@@ -96,8 +97,16 @@ def afford(recipe: Recipe, spend: int) -> None:
         remaining = cloud(batch=False).remaining()
     except HardwareError as error:
         raise InputError(f"executor {recipe.executor}: {error}") from None
-    if due.seconds * due.clients > remaining:
-        raise InputError(f"{recipe.name}: {due}, and IBM says that {remaining:.0f} s remain in this instance")
+    if due.seconds * due.clients - spent > remaining:
+        raise InputError(
+            f"{recipe.name}: {due}; {spent:.0f} s are spent, and IBM says that {remaining:.0f} s remain in this "
+            f"instance"
+        )
+
+
+def spent_in(folder: Path) -> float:
+    """QPU seconds that the clients of a run's folder have used so far."""
+    return sum(Journal(jobs).spent() for jobs in folder.glob("memory/*/client-*/qpu"))
 
 
 def most_evaluations(recipe: Recipe) -> int:
@@ -106,14 +115,13 @@ def most_evaluations(recipe: Recipe) -> int:
     return optimiser.maxiter if regulate.law == "none" else max(regulate.cap, optimiser.maxiter)
 
 
-def rows_of(recipe: Recipe) -> tuple[int, int, int]:
-    """(train, validation, test) rows of the client that has most of each."""
+def rows_of(recipe: Recipe) -> tuple[int, int]:
+    """(train, test) rows, each of the client that has most."""
     if not at_hand(recipe):
         return ROWS
     shares = deal(load(recipe.data, recipe.seed), recipe.data, recipe.clients, recipe.seed).shares
     return (
         max(len(share.train) for share in shares),
-        max(len(share.validation) for share in shares),
         max(len(share.test) for share in shares),
     )
 

@@ -23,6 +23,7 @@ class Assignment:
     round: int = 0
     stage: str = ""  # `prepare`: which feature stage is being agreed on; "" only says hello
     memory_round: int = 0  # `train`: the round whose memory to start from; 0 is none
+    spend_seconds: float = 0.0  # QPU seconds that this client may use in the run; does not travel
     shared: Arrays = field(default_factory=dict)  # agreed feature arrays, as `stage/array`
     arms: dict[str, Arrays] = field(default_factory=dict)  # arm → its global arrays
 

@@ -25,7 +25,7 @@ def parcel(shared: Arrays, arms: dict[str, Arrays]) -> ArrayRecord:
 
 def assign(assignment: Assignment, node: int, parcel: ArrayRecord) -> Message:
     """An assignment, addressed; its arrays are those in the parcel."""
-    facts = {key: value for key, value in vars(assignment).items() if key not in ("shared", "arms")}
+    facts = {key: value for key, value in vars(assignment).items() if key not in ("shared", "arms", "spend_seconds")}
     return Message(records(parcel, facts), dst_node_id=node, message_type=MESSAGE_TYPE[assignment.kind])
 
 

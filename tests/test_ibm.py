@@ -122,9 +122,7 @@ def test_input_that_cannot_run_is_refused_before_any_job(tmp_path):
     wide = QuantumCircuit(6)
     with pytest.raises(InputError, match="fake_manila has 5 qubits and the circuit needs 6"):
         local(tmp_path).probabilities(wide, np.zeros((1, 0)))
-    with pytest.raises(
-        InputError, match=r"6 rows × 1000000 shots are 6,000,000 executions; IBM takes at most 5,000,000"
-    ):
+    with pytest.raises(InputError, match=r"1,000,000 shots are 6,000,000 executions; IBM takes at most 5,000,000"):
         local(tmp_path, shots=1_000_000).probabilities(circuit_of_three(), ROWS)
     assert not Journal(tmp_path).entries()
 

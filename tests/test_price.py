@@ -19,7 +19,7 @@ def test_prices_are_those_worked_out_from_ibms_rule(row):
     assert seconds(row["jobs"], row["executions"], **circuit) == pytest.approx(row["seconds"], abs=row["tolerance"])
 
 
-@given(rows=st.integers(1, 500), shots=st.integers(1, 20000))
+@given(rows=st.integers(1, 100), shots=st.integers(1, 20000))
 def test_twirled_executions_are_those_that_the_library_deals_out(rows, shots):
     randomisations, each = calculate_twirling_shots(shots, "auto", "auto")
     assert executions(rows, shots, twirled=True, calibrated=False) == rows * randomisations * each

@@ -1,4 +1,4 @@
-"""What runs a visit's circuits; and, on a QPU, what this client may spend.
+"""Where a client's QPU jobs belong, and what it may spend on them.
 
 Two keys turn together: a run asks (`spend` in its run config, set by `--spend`, shared evenly by its clients) and a
 node grants (QFLOCK_SPEND in its own environment). A client spends the smaller of the two and nothing without both; the
@@ -6,8 +6,6 @@ account is the node's own.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from client.memory import path
@@ -15,31 +13,21 @@ from recipes.schema import InputError, Recipe
 from strategies.messages import Assignment
 
 if TYPE_CHECKING:
-    from quantum.executor import Executor
-
-
-@contextmanager
-def circuits(recipe: Recipe, client: int, assignment: Assignment, asked_seconds: float) -> Iterator["Executor | None"]:
-    """The executor of one visit, closed after it; None where the exact engine runs the circuits."""
-    if recipe.executor == "exact":
-        yield None
-        return
-    from quantum.executor import executor, visit_seed
     from quantum.ibm import Site
 
-    site = Site(
+
+def site(recipe: Recipe, client: int, assignment: Assignment) -> "Site | None":
+    """For the executors of IBM; the others write nothing down and cost nothing."""
+    if not recipe.executor.startswith("ibm"):
+        return None
+    from quantum.ibm import Site
+
+    return Site(
         folder=path(assignment.run, client, assignment.round).parent / "qpu",
         visit=f"{assignment.run}/client-{client}/{assignment.kind}-{assignment.round}",
-        spend_seconds=allowance(asked_seconds, recipe.clients),
+        spend_seconds=assignment.spend_seconds,
         hardware=recipe.hardware,
     )
-    round_ = 0 if assignment.kind == "score" else assignment.round  # no two visits share their shots
-    seed = visit_seed(recipe.seed, client, round_)
-    run = executor(recipe.executor, shots=recipe.shots, seed=seed, mitigate=recipe.mitigate, site=site)
-    try:
-        yield run
-    finally:
-        run.close()
 
 
 def allowance(asked_seconds: float, clients: int) -> float:
