@@ -17,6 +17,7 @@ from recipes.schema import OptimiserConfig
 
 log = logging.getLogger(__name__)
 
+TIE = 1 + 1e-9  # an edge of 2Δ, as every halving of Δ leaves one, is short enough: not for its last bit to decide
 FINEST = 1e-4  # of the first step: the resolution at which a search has converged
 
 
@@ -30,7 +31,7 @@ def cobyla(config: OptimiserConfig, search: Search, start: Angles) -> None:
     rho = delta = config.rhobeg  # the resolution, and Δ ≥ ρ, the radius of the trust region
     while True:
         inverse_NN = simplex.inverse()
-        adequate = simplex.widest() <= 4 * delta**2
+        adequate = simplex.widest() <= 4 * delta**2 * TIE
         g = simplex.slope(inverse_NN)
         steepness = float(np.linalg.norm(g))
         stuck, step = True, delta if steepness else 0.0
@@ -45,7 +46,9 @@ def cobyla(config: OptimiserConfig, search: Search, start: Angles) -> None:
             if dropped is not None:
                 simplex.replace(dropped, d, value)
             stuck = ratio <= 0 or dropped is None
-        if stuck and not adequate and simplex.widest() > 4 * delta**2:
+        else:
+            delta = rho if delta <= 15 * rho else delta / 10
+        if stuck and not adequate and simplex.widest() > 4 * delta**2 * TIE:
             simplex.mend(search, delta / 2)
         elif stuck and adequate and max(delta, step) <= rho:
             if rho <= finest:
@@ -55,7 +58,7 @@ def cobyla(config: OptimiserConfig, search: Search, start: Angles) -> None:
 
 
 class _Simplex:
-    """The pole with the least value so far, and N edges from it to the other vertices."""
+    """The pole with the least value so far; column j of the edges leads from it to vertex j."""
 
     def __init__(self, search: Search, start: Angles, rho: float) -> None:
         """Steps of ρ along each axis in turn, each from the best vertex so far."""
@@ -70,31 +73,31 @@ class _Simplex:
             if self.values_N[j] < self.value:
                 self.values_N[j], self.value = self.value, self.values_N[j]
                 self.pole = x
-                self.edges_NN[: j + 1, j] = -rho
+                self.edges_NN[j, : j + 1] = -rho
 
     def inverse(self) -> Angles:
-        """Column j is perpendicular to the face opposite vertex j."""
+        """Row j is perpendicular to the face opposite vertex j."""
         inverse_NN: Angles = np.linalg.inv(self.edges_NN)
         return inverse_NN
 
     def slope(self, inverse_NN: Angles) -> Angles:
         """g of the linear model: edge·g = value − the pole's, for every edge."""
-        g_N: Angles = inverse_NN @ (self.values_N - self.value)
+        g_N: Angles = (self.values_N - self.value) @ inverse_NN
         return g_N
 
     def widest(self) -> float:
         """Square of the longest edge."""
-        return float((self.edges_NN**2).sum(axis=1).max())
+        return float((self.edges_NN**2).sum(axis=0).max())
 
     def weakest(self, d: Angles, inverse_NN: Angles, near: float, *, improved: bool) -> int | None:
         """Which vertex the point pole + d replaces: one far away whose Lagrange function is large there; N is the pole.
 
         Nobody, where no exchange leaves a simplex of any volume (Scheinberg and Toint 2010, eq. 4.1).
         """
-        lagrange_N = d @ inverse_NN
+        lagrange_N = inverse_NN @ d
         score = np.abs(np.append(lagrange_N, 1 - lagrange_N.sum()))
-        ends = self.edges_NN - d if improved else self.edges_NN
-        squares = np.append((ends**2).sum(axis=1), d @ d)
+        ends = self.edges_NN - d[:, None] if improved else self.edges_NN
+        squares = np.append((ends**2).sum(axis=0), d @ d)
         score *= np.maximum(1, squares / near**2)
         best = int(score.argmax() if improved else score[:-1].argmax())
         return best if score[best] > 0 else None
@@ -103,22 +106,22 @@ class _Simplex:
         """Put pole + d in the place of vertex j, then the best vertex in that of the pole."""
         if j == len(self.values_N):
             self.pole, self.value = self.pole + d, value
-            self.edges_NN -= d
+            self.edges_NN -= d[:, None]
         else:
-            self.edges_NN[j], self.values_N[j] = d, value
+            self.edges_NN[:, j], self.values_N[j] = d, value
         best = int(self.values_N.argmin())
         if self.values_N[best] < self.value:
-            edge = self.edges_NN[best].copy()
+            edge = self.edges_NN[:, best].copy()
             self.values_N[best], self.value = self.value, self.values_N[best]
             self.pole = self.pole + edge
-            self.edges_NN[best] = 0
-            self.edges_NN -= edge
+            self.edges_NN[:, best] = 0
+            self.edges_NN -= edge[:, None]
 
     def mend(self, search: Search, length: float) -> None:
         """Replace the furthest vertex by one right above the opposite face, on the downhill side of it."""
         inverse_NN = self.inverse()
-        j = int((self.edges_NN**2).sum(axis=1).argmax())
-        d: Angles = inverse_NN[:, j] * (length / np.linalg.norm(inverse_NN[:, j]))
+        j = int((self.edges_NN**2).sum(axis=0).argmax())
+        d: Angles = inverse_NN[j] * (length / np.linalg.norm(inverse_NN[j]))
         if d @ self.slope(inverse_NN) > 0:
             d = -d
         self.replace(j, d, search.value(self.pole + d))
