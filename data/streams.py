@@ -13,6 +13,7 @@ PURPOSES = {  # above 10 000, the most rounds: the draws of round r are seeded w
     "noop": 10_008,
     "visit": 10_009,
     "shots": 10_010,
+    "search": 10_011,
 }
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,24 +53,40 @@ def probabilities(circuit: QuantumCircuit, rows_BP: NDArray[Any]) -> NDArray[np.
     return _squared(_run(_compile(circuit.data, circuit, parameters), zero, rows))
 
 
+class Encoded(NamedTuple):
+    """Rows between encoding and learned gates: states (B, D), and rows (B, N) for gates that read them again."""
+
+    states: States
+    rows: Values
+
+
 class Compiled:
     """An ansatz ready for training: rows are encoded once a fit, then every evaluation applies the weights to them."""
 
     def __init__(self, ansatz: Ansatz) -> None:
         self.n_qubits = ansatz.circuit.num_qubits
         self._encoding = _compile(ansatz.encoding, ansatz.circuit, ansatz.inputs)
-        self._learned = _compile(ansatz.learned, ansatz.circuit, ansatz.weights)
+        self._reuploads = ansatz.reuploads
+        known = ansatz.weights + ansatz.inputs if self._reuploads else ansatz.weights
+        self._learned = _compile(ansatz.learned, ansatz.circuit, known)
 
-    def encode(self, x_BN: NDArray[Any]) -> States:
-        """(B, D) states F(x)|0…0⟩; real when the feature map is."""
-        return _run(self._encoding, _zeros(len(x_BN), self.n_qubits), np.asarray(x_BN, dtype=np.float64))
+    def encode(self, x_BN: NDArray[Any]) -> Encoded:
+        """E(x)|0…0⟩ of every row; real when the encoding is."""
+        rows = np.asarray(x_BN, dtype=np.float64)
+        return Encoded(_run(self._encoding, _zeros(len(rows), self.n_qubits), rows), rows)
 
-    def probabilities(self, states_BD: States, theta: NDArray[Any]) -> NDArray[np.float64]:
-        """|W(θ)·state|² of every row. W is made whole, from its action on the basis, when that is the smaller batch."""
+    def probabilities(self, encoded: Encoded, theta: NDArray[Any]) -> NDArray[np.float64]:
+        """(B, D) probabilities |L(x, θ)·state|².
+
+        An L that is the same for every row is made whole, from its action on the basis, when that is the smaller batch.
+        """
+        states_BD, x_BN = encoded
         theta = np.asarray(theta, dtype=np.float64)
+        if self._reuploads:
+            return _squared(_run(self._learned, states_BD, np.hstack([np.tile(theta, (len(x_BN), 1)), x_BN])))
         if len(states_BD) <= states_BD.shape[1]:
             return _squared(_run(self._learned, states_BD, theta))
-        transposed = _run(self._learned, np.eye(states_BD.shape[1]), theta)  # row b is W|b⟩
+        transposed = _run(self._learned, np.eye(states_BD.shape[1]), theta)  # row b is L|b⟩
         return _squared(states_BD @ transposed)
 
 

@@ -15,7 +15,7 @@ VARIATIONS: dict[str, tuple[str, ...]] = {
     "hashed words": ("features.encoder=tfidf",),
     "feature map ry": ("student.feature_map=ry", "student.scale=3.141592653589793"),  # each map with its own scale
     "feature map z": ("student.feature_map=z", "student.scale=1.5707963267948966"),  # its phases are 2·scale·x
-    "feature map zz": ("student.feature_map=zz", "student.scale=0.5"),  # quantum/circuits.py says why
+    "feature map zz": ("student.feature_map=zz", "student.scale=0.5"),  # quantum/feature_maps.py says why
 }
 
 

@@ -25,6 +25,9 @@ ClientsOption = Annotated[int | None, typer.Option(help="how many clients, inste
 SeedOption = Annotated[int | None, typer.Option(help="the seed, instead of the recipe's")]
 OnOption = Annotated[Place, typer.Option(help="a Ray simulation, or a SuperLink and SuperNodes on this machine")]
 RunsDirOption = Annotated[Path, typer.Option(help="where run folders go")]
+SpendOption = Annotated[
+    int, typer.Option(min=0, metavar="SECONDS", help="QPU seconds that the whole run may use; for executor ibm:…")
+]
 
 command = typer.Typer(
     name="qflock",
@@ -93,6 +96,19 @@ def data(
 
 
 @command.command()
+def draw(
+    name: Annotated[str, typer.Argument(metavar="CIRCUIT", help="a circuit or a feature map by name")],
+    qubits: Annotated[int | None, typer.Option(help="how many qubits")] = None,
+    reps: Annotated[int | None, typer.Option(help="how many layers")] = None,
+    classes: Annotated[int | None, typer.Option(help="how many classes a qcnn reads")] = None,
+) -> None:
+    """Draw a circuit, with its inputs, weights and read-outs."""
+    from server.draw import drawn
+
+    typer.echo(drawn(name, qubits=qubits, reps=reps, classes=classes))
+
+
+@command.command()
 def run(
     recipe: RecipeArgument,
     set_: SetOption = None,
@@ -100,22 +116,26 @@ def run(
     seed: SeedOption = None,
     runs_dir: RunsDirOption = Path("runs"),
     on: OnOption = Place.sim,
+    spend: SpendOption = 0,
 ) -> None:
     """Run a recipe; ends with a table and curves in the run's folder."""
     from server.folder import new_folder
     from server.launch import launch
 
     chosen = resolved(recipe, set_, clients, seed)
-    launch(chosen, lambda: new_folder(chosen, runs_dir), simulated=on is Place.sim)
+    launch(chosen, lambda: new_folder(chosen, runs_dir), simulated=on is Place.sim, spend=spend)
 
 
 @command.command()
 def resume(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")], on: OnOption = Place.sim
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")],
+    on: OnOption = Place.sim,
+    spend: SpendOption = 0,
 ) -> None:
     """Go on with a run that did not end, from its last checkpoint."""
     from server.launch import launch
     from server.ledger import lines
+    from server.price import spent_in
 
     if not (run / "recipe.yaml").is_file():
         raise RecipeError(f"{run} is not a run folder: it has no recipe.yaml")
@@ -123,7 +143,7 @@ def resume(
     if ended and ended[-1]["state"] == "completed":
         raise RecipeError(f"{run} is complete; run its recipe again with: qflock run {run / 'recipe.yaml'}")
     recipe = load(str(run / "recipe.yaml"))
-    launch(recipe, run.resolve, simulated=on is Place.sim)
+    launch(recipe, run.resolve, simulated=on is Place.sim, spend=spend, spent=spent_in(run))
 
 
 def resolved(recipe: str, set_: list[str] | None, clients: int | None, seed: int | None) -> Recipe:

@@ -14,6 +14,7 @@ from server.flower import Link, environment, keep_log, status, submit, superlink
 from server.ledger import Ledger
 from server.live import follow
 from server.nodes import Nodes, supernodes
+from server.price import afford
 from server.ready import ready
 from server.summary import summary
 from strategies.failure import RunFailedError
@@ -21,20 +22,25 @@ from strategies.failure import RunFailedError
 ASK_SECONDS = 10.0  # between two questions to Flower whether the run still lives
 
 
-def launch(recipe: Recipe, make_folder: Callable[[], Path], *, simulated: bool) -> None:
+def launch(
+    recipe: Recipe, make_folder: Callable[[], Path], *, simulated: bool, spend: int = 0, spent: float = 0.0
+) -> None:
     """Run, and print where everything is; raises RunFailedError with the command that resumes."""
     console = Console()
     with console.status("reading the corpus"):
         ready(recipe, fetch=True)  # fail before anything starts
+    afford(recipe, spend, spent)
     folder = make_folder()
-    with alone_in(folder), resumable(folder):
+    with alone_in(folder), resumable(folder, " --spend SECONDS" * recipe.paid()):
         state = newest(folder, recipe.digest())
         Ledger(folder).rewind(state.round if state else 0)
         console.print(f"{recipe.name} → {folder}", highlight=False, soft_wrap=True)
-        with superlink(folder, environment(folder, recipe), simulated=simulated) as link:
+        with superlink(folder, environment(folder, recipe, spend), simulated=simulated) as link:
             nodes = None if simulated else supernodes(link, recipe.clients, folder / "logs")
             with console.status("submitting to Flower"):
-                run_id = submit(link, {"recipe": recipe.as_json()}, recipe.clients if simulated else None)
+                run_id = submit(
+                    link, {"recipe": recipe.as_json(), "spend": spend}, recipe.clients if simulated else None
+                )
             last = follow(folder, recipe, console, Watch(link, run_id, nodes, console))
             keep_log(link, run_id, folder / "logs" / "app.log")
         if last["state"] != "completed":
@@ -54,14 +60,16 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def resumable(folder: Path) -> Iterator[None]:
+def resumable(folder: Path, flags: str = "") -> Iterator[None]:
     """Says how to go on, however a run ends before its time."""
     try:
         yield
     except RunFailedError as error:
-        raise RunFailedError(f"{error}. Go on with: qflock resume {folder}") from None
+        raise RunFailedError(f"{error}. Go on with: qflock resume {folder}{flags}") from None
     except (KeyboardInterrupt, SystemExit):
-        Console(stderr=True).print(f"stopped. Go on with: qflock resume {folder}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(
+            f"stopped. Go on with: qflock resume {folder}{flags}", highlight=False, soft_wrap=True
+        )
         raise
 
 

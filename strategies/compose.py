@@ -19,10 +19,11 @@ from strategies import collect
 from strategies.arm import close, invite
 from strategies.exchange import deadline, hear, lost, readdressed, visit
 from strategies.failure import RunFailedError
-from strategies.messages import Arrays, Assignment, Reply, Score
+from strategies.messages import Arrays, Assignment, Halt, Reply, Score
 from strategies.state import State
 from strategies.wire import assign, count_bytes, parcel, without_arrays
 
+QUEUED_SECONDS = 11 * 3600.0  # of a visit whose jobs queue for a QPU: less than Flower keeps a message
 DRAWS = 5  # keeps these draws apart from those of other files with the same seed
 REPEATS = 3  # of one visit, for clients that were lost in it
 Record = dict[str, Any]  # one line of the ledger
@@ -112,7 +113,8 @@ class Federated(Strategy):
 
     def seconds(self) -> float:
         """How long a visit may take."""
-        return deadline(self.recipe.deadline_seconds, self.state.slowest_seconds)
+        configured = self.recipe.deadline_seconds or (QUEUED_SECONDS if self.recipe.paid() else None)
+        return deadline(configured, self.state.slowest_seconds)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -225,8 +227,16 @@ class Federated(Strategy):
         return messages
 
     def said(self, replies: Iterable[Message]) -> list[tuple[int, Reply]]:
-        """Who was asked, and what came back."""
-        return [(self.roster.clients[reply.metadata.src_node_id], hear(reply)) for reply in replies]
+        """Who was asked, and what came back; on paid hardware, a client that has to stop stops the run."""
+        said = [(self.roster.clients[reply.metadata.src_node_id], hear(reply)) for reply in replies]
+        halted = [
+            f"client {client}: {reply.reason}"
+            for client, reply in sorted(said, key=lambda pair: pair[0])
+            if isinstance(reply, Halt)
+        ]
+        if halted and self.recipe.paid():
+            raise RunFailedError("; ".join(halted))
+        return said
 
     def too_few(self, name: str, usable: int) -> str | None:
         """Why a round with so many reports on an arm cannot be closed, or None."""

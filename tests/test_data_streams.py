@@ -9,9 +9,10 @@ from data.corpus import load
 from data.partition import partition
 from data.split import deal
 from data.streams import PURPOSES, stream
+from quantum.arms import student, twin
 from quantum.executor import executor, visit_seed
 from quantum.reduction import TrainedReduction
-from quantum.student import student, twin
+from quantum.search import Search
 from recipes.schema import DataConfig, StudentConfig
 
 
@@ -58,9 +59,9 @@ def test_every_purpose_is_drawn_from_by_its_user_and_by_nobody_else(monkeypatch)
         asked.append((purpose, *members))
         return stream(seed, purpose, *members)
 
-    for module in ("data.synthetic", "data.partition", "data.split", "quantum.reduction", "quantum.student"):
+    for module in ("data.synthetic", "data.partition", "data.split", "quantum.reduction", "quantum.noop"):
         monkeypatch.setattr(f"{module}.stream", watched)
-    for module in ("quantum.control", "quantum.executor"):
+    for module in ("quantum.control", "quantum.executor", "quantum.circuit_student", "quantum.search"):
         monkeypatch.setattr(f"{module}.stream", watched)
     corpus = load(DataConfig(), 0)
     deal(corpus, DataConfig(), 2, 0)
@@ -71,7 +72,8 @@ def test_every_purpose_is_drawn_from_by_its_user_and_by_nobody_else(monkeypatch)
     student(StudentConfig(kind="noop", twin=False), 2).initial(0)
     shares = [("share", 0), ("share", 1)]
     executor("shots", shots=1, seed=visit_seed(0, 1, 2))
-    models = [("reduction",), ("student",), ("twin",), ("noop",), ("visit", 1, 2), ("shots",)]
+    Search(None, 1, 0)
+    models = [("reduction",), ("student",), ("twin",), ("noop",), ("visit", 1, 2), ("shots",), ("search",)]
     deals = [("reference",), ("partition",), *shares, ("partition",)]
     assert asked == [("synthetic",), *deals, *models]
     assert {purpose for purpose, *_ in asked} == set(PURPOSES)
