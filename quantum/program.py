@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from math import pi
 from typing import TYPE_CHECKING, Any
 
+from quantum.angles import free
 from recipes.schema import RecipeError
 
 if TYPE_CHECKING:
@@ -115,8 +116,8 @@ def _without_parity_ladders(found: list[Operation]) -> list[Operation]:
 
 
 def p(value: Any, *qubits: int, factor: float = 1.0) -> list[Operation]:
-    """e^{i·factor·value} where all qubits are 1."""
-    return [Phase(qubits, (factor, value))]
+    """e^{i·factor·value} where all qubits are 1; nothing for an angle of 0."""
+    return [] if not free(value) and not value else [Phase(qubits, (factor, value))]
 
 
 def ry(value: Any, target: int, control: int | None = None, factor: float = 1.0) -> list[Operation]:

@@ -14,12 +14,11 @@ from quantum.passes import (
     Dense,
     Evolution,
     Gather,
-    Layout,
     Numbers,
     Pass,
     Phases,
+    Rotate,
     RowMux,
-    Turned,
     matrices,
     products,
 )
@@ -55,9 +54,8 @@ class TorchProgram:
         """(D, B) the product state."""
         assert self.product
         v = self.product(x_BN, theta)
-        muxes = matrices(v if self.product.kind.of_row else v[None], self.product.kind, self.dtype)
-        state = products(muxes[:, :, 0, :, 0])
-        return state.expand(-1, len(x_BN))
+        muxes = matrices(v if self.product.kind.of_row else v[None], self.product.kind)
+        return products(muxes[:, :, 0, :, 0].to(self.dtype)).expand(-1, len(x_BN))
 
     def run(self, state: Tensor, x_BN: Tensor, theta: Tensor, *, keep: bool) -> Tensor:
         """(D, B) states after all steps, in the layout that `order` names."""
@@ -67,8 +65,7 @@ class TorchProgram:
 
     def places(self, n_rows: int) -> NDArray[np.int64]:
         """Where each basis state's amplitude stands after `run`, the plan's read-out links done."""
-        source = permutation(self.plan.readout, self.plan.n_qubits)
-        return np.argsort(_logical(self._layout(n_rows).order))[source]
+        return self._layout(n_rows).places
 
     @property
     def passes(self) -> int:
@@ -109,6 +106,7 @@ class _Layout:
                     self.passes.append(Gather(self._put(source), self._put(np.argsort(source))))
                 case MuxAt():
                     self.passes.append(self._row_mux(one, len(keys) + len(diagonals)))
+        self.places = np.argsort(_logical(self.order))[permutation(plan.readout, plan.n_qubits)]
         self._real = [real for real, _ in keys]
         self._embed = [self._put(_embedding(members)) for members in self._members]
         self._which = [self._put(_which(members, plan.shared.muxes)) for members in self._members]
@@ -117,7 +115,7 @@ class _Layout:
         """What the passes index: blocks by group, diagonals, then the muxes of rows."""
         found = []
         if self._members:
-            muxes = matrices(shared, self.plan.shared, dtype).flatten(1)
+            muxes = matrices(shared, self.plan.shared).flatten(1)
             ends = muxes.new_tensor([0.0, 1.0]).expand(len(muxes), 2)
             entries = torch.cat([muxes, ends], 1)
             entries = torch.cat([entries, entries.new_tensor([[0.0] * 9 + [1.0]])])  # the last: what pads a block
@@ -125,7 +123,8 @@ class _Layout:
             table = entries.real if real else entries
             small = table.index_select(0, which.flatten()).view(*which.shape, 10).gather(2, embed)
             size = round(embed.shape[2] ** 0.5)
-            found.append(_chained(small.unflatten(2, (size, size))))
+            chained = _chained(small.unflatten(2, (size, size)))  # type: ignore[no-untyped-call]
+            found.append(chained.to(dtype.to_real() if real else dtype))
         for diagonal, signs in self._diagonals:
             v, kind = (of_row, self.plan.of_row) if diagonal.of_row else (shared, self.plan.shared)
             first = kind.muxes * kind.beats * 6 + diagonal.at
@@ -133,7 +132,7 @@ class _Layout:
             table = torch.polar(torch.ones_like(phi), phi).to(dtype)
             found.append(table.T.contiguous() if diagonal.of_row else table[:, None])
         if self._row_muxes:
-            found.append(matrices(of_row, self.plan.of_row, dtype))
+            found.append(matrices(of_row, self.plan.of_row).to(dtype))
         return found
 
     def _dense(self, block: Block, group: int, wide: bool) -> None:
@@ -143,14 +142,14 @@ class _Layout:
         if at is None:
             places = [i for i, q in enumerate(self.order) if q in qubits]
             axes = (*places, *(i for i in range(n) if i not in places))
-            layout, at = Layout((2,) * n, axes), 0
+            layout, at = Rotate((2,) * n, axes), 0
             self.order = tuple(self.order[i] for i in axes)
         elif at and not (wide and at + k <= n):
-            layout = Layout((2**at, 2 ** (n - at)), (1, 0))
+            layout = Rotate((2**at, 2 ** (n - at)), (1, 0))
             self.order, at = self.order[at:] + self.order[:at], 0
         members = self._members[group]
-        one = Dense(group, len(members), k, 2**at, _group(block)[0])
-        self.passes.append(Turned(layout, one) if layout else one)
+        self.passes += [layout] if layout else []
+        self.passes.append(Dense(group, len(members), k, 2**at, _group(block)[0]))
         members.append((block, self.order[at : at + k]))
 
     def _row_mux(self, mux: MuxAt, group: int) -> RowMux:
