@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quantum.angles import free
 from quantum.program import Angle
 
 if TYPE_CHECKING:
@@ -70,11 +71,6 @@ class Variables:
             for b in range(len(known))
         ]
         return [term for term in terms if term[0]]
-
-
-def free(expression: Any) -> Any:
-    """The parameters an expression depends on; none for a number."""
-    return getattr(expression, "parameters", ())
 
 
 def at_zero(expression: Any) -> float:

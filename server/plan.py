@@ -6,8 +6,9 @@ import numpy as np
 from rich.table import Table
 
 from quantum.arms import arms
+from quantum.backends import method
 from quantum.circuit_student import CircuitStudent
-from recipes.schema import Recipe
+from recipes.schema import Recipe, split_executor
 from server.price import most_evaluations, price
 from server.ready import ready
 from strategies.wire import count_bytes
@@ -40,6 +41,8 @@ def priced(recipe: Recipe) -> Table:
         table.add_row(name, f"{model.name}, {model.parameters:,} parameters, {count_bytes(arrays):,} bytes")
         if isinstance(model, CircuitStudent):
             table.add_row("circuit", circuit(recipe, model))
+            if split_executor(recipe.executor)[0] in ("noisy", "depolarizing"):
+                table.add_row("noise", method(recipe.executor, model.ansatz.circuit))
     table.add_row("data", f"{recipe.data.corpus}, {recipe.data.partition} partition, {recipe.clients} clients")
     table.add_row(
         "features",
