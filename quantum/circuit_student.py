@@ -129,7 +129,7 @@ class CircuitOutputs:
         return self._run(ansatz.circuit, rows[:, [column[p] for p in ansatz.circuit.parameters]])
 
     def exact(self, theta_P: Floats) -> tuple[Floats, Pullback]:
-        """By automatic differentiation of the exact engine, whatever the executor."""
+        """By automatic differentiation of the exact engine; a recipe of another executor is refused."""
         import torch
 
         theta = torch.tensor(theta_P, requires_grad=True)

@@ -1,14 +1,18 @@
 """Students of every kind on every executor: gradients, shots, and twins of equal size."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from quantum.arms import STUDENTS, student, twin
 from quantum.circuit_student import CircuitOutputs
+from quantum.control import hidden_layer
 from quantum.executor import executor
 from quantum.objective import Loss
 from quantum.optimise import OPTIMISERS
+from quantum.qcnn import n_weights
 from quantum.readout import READOUTS, Readout
 from quantum.twin import NetworkOutputs
 from recipes.schema import OptimiserConfig, RecipeError, StudentConfig
@@ -106,6 +110,13 @@ def test_student_and_twin_of_every_kind_have_equal_counts_within_5_percent(kind,
     one = student(config, classes)
     assert len(one.ansatz.weights) == len(one.initial(0)["theta"]) == one.parameters
     assert abs(twin(config, classes).parameters - one.parameters) <= 0.05 * one.parameters
+
+
+def test_every_qcnn_has_a_twin():
+    for qubits, classes in product(range(2, 13), range(2, 7)):
+        if classes <= qubits:
+            wanted = n_weights(qubits, classes)
+            assert abs(hidden_layer(qubits, classes, wanted).parameters - wanted) <= 0.05 * wanted
 
 
 def test_a_qcnn_of_more_classes_than_qubits_is_a_recipe_error():

@@ -53,8 +53,20 @@ def recipes(section=Recipe):
     if section is Recipe:
         fields["name"] = st.text(string.ascii_letters + string.digits + ".-_", min_size=1, max_size=12)
         fields["executor"] = st.sampled_from(["exact", "shots", "aer", "noisy:manila", "depolarizing:0.01", "ibm:x"])
-    values = st.fixed_dictionaries({}, optional=fields).filter(lambda values: allowed(section, values))
+    values = st.fixed_dictionaries({}, optional=fields).map(lambda values: read(section, values))
+    values = values.filter(lambda values: allowed(section, values))
     return values.map(lambda values: section(**values))
+
+
+def read(section, values):
+    """The values without those that mean nothing beside the others."""
+    unread = set()
+    if section.__name__ == "OptimiserConfig":
+        means = {"cobyla": {"rhobeg"}, "spsa": {"a", "c"}}
+        unread = {"rhobeg", "a", "c", "learning_rate"} - means.get(values.get("kind", "cobyla"), {"learning_rate"})
+    elif values.get("kind") == "qcnn":
+        unread = {"reps", "entanglement"}
+    return {key: value for key, value in values.items() if key not in unread}
 
 
 def allowed(section, values):
@@ -70,6 +82,14 @@ def allowed(section, values):
         DEFAULTS.select if values["select"] is MISSING else values["select"],
         DEFAULTS.aggregate if values["aggregate"] is MISSING else values["aggregate"],
     )
+    student, optimiser = (
+        getattr(DEFAULTS, key) if values[key] is MISSING else values[key] for key in ("student", "optimiser")
+    )
+    if values["executor"] == "exact":
+        if values["scored_by"] == "executor":
+            return False
+    elif optimiser.kind == "adam" or student.kind == "noop":
+        return False
     if values["mitigate"] and not values["executor"].startswith(("noisy", "ibm")):
         return False
     return values["min_reports"] <= values["clients"] and select.takes(values["clients"]) >= aggregate.fewest()
@@ -235,7 +255,7 @@ WRONG = {  # file's text, words after the file, the line
         "student: {circut: vqc, qbits: 4}",
         [],
         "r.yaml: student.circut is not a key. "
-        "Keys here: kind, qubits, feature_map, scale, reps, entanglement, twin, size",
+        "Keys here: kind, readout, qubits, feature_map, scale, reps, entanglement, twin, size",
     ),
     "key without its section": ("maxiter: 5", [], "r.yaml: maxiter is not a key. Did you mean optimiser.maxiter?"),
     "unknown section": ("studnt: {qubits: 4}", [], "r.yaml: studnt is not a key. Did you mean student?"),

@@ -4,6 +4,7 @@ import pytest
 
 from quantum.arms import STUDENTS
 from quantum.optimise import OPTIMISERS
+from recipes.load import from_run_config
 from server.ledger import lines, untimed
 from server.plan import priced
 
@@ -19,15 +20,15 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("changes", RUNS.values(), ids=RUNS)
-def test_a_run_trains_counts_its_shots_and_repeats_to_the_bit(changes, run_here):
-    from recipes.load import from_run_config
+def config_of(changes):
+    return {"recipe": "smoke", "override": f"{SMALL} {changes}"}
 
-    config = {"recipe": "smoke", "override": f"{SMALL} {changes}"}
-    recipe = from_run_config(config)
+
+@pytest.mark.parametrize("changes", RUNS.values(), ids=RUNS)
+def test_a_run_trains_and_counts_its_shots(changes, run_here):
+    recipe = from_run_config(config_of(changes))
     priced(recipe)
-    first, second = ([untimed(line) for line in lines(run_here(name, config, 2))] for name in ("first", "second"))
-    assert first == second
+    first = lines(run_here("run", config_of(changes), 2))
     (round_,) = (line for line in first if line["kind"] == "round")
     score = next(line for line in first if line["kind"] == "score")
     for arm, part in round_["arms"].items():
@@ -40,6 +41,13 @@ def test_a_run_trains_counts_its_shots_and_repeats_to_the_bit(changes, run_here)
     assert [client["shots"] for client in score["clients"].values()] == [
         client["examples"] * recipe.shots * scored for client in score["clients"].values()
     ]
+
+
+@pytest.mark.parametrize("name", ["shots, shift", "reupload, adam"])
+def test_a_run_repeats_to_the_bit_with_its_shots(name, run_here):
+    folders = [run_here(where, config_of(RUNS[name]), 2) for where in ("first", "second")]
+    first, second = ([untimed(line) for line in lines(folder)] for folder in folders)
+    assert first == second
 
 
 def test_every_student_and_optimiser_is_in_a_run():
