@@ -44,9 +44,10 @@ check: setup  ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: setup  ## time starting, a fit and a round, beside bare Flower and qiskit-machine-learning
+bench: setup  ## time starting, a fit, gradients and a round, beside bare Flower and other simulators
 	$(BIN)/python -m bench.startup
 	$(BIN)/python -m bench.engine
+	$(BIN)/python -m bench.gradients
 	$(BIN)/python -m bench.federation
 
 bench-poisoning: setup  ## accuracy of every aggregator among clients that lie, with intervals

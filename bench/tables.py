@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import engine, federation, poisoning, reviews, startup
+from bench import engine, federation, gradients, poisoning, reviews, startup
 from recipes.schema import InputError
 from server.tables import markdown
 
@@ -46,6 +46,7 @@ def named(text: str) -> list[str]:
 TABLES: dict[str, Callable[[Results], str]] = {
     "reviews": lambda results: f"{markdown(reviews.table(results))}\n\n{reviews.note(results)}",
     "federation": lambda results: markdown(federation.table(results)),
+    "gradients": lambda results: f"{markdown(gradients.table(results))}\n\n{gradients.note(results)}".rstrip(),
     "engine": lambda results: markdown(engine.table(results)),
     "poisoning": lambda results: markdown(poisoning.table(results, "student")),
     "startup": lambda results: markdown(startup.table(results)),
