@@ -44,9 +44,10 @@ check: setup  ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: setup  ## time starting, a fit, a round and a run, beside bare Flower and qiskit-machine-learning
+bench: setup  ## time starting, fits, gradients, a round and a run, beside bare Flower and other simulators
 	$(BIN)/python -m bench.startup
 	$(BIN)/python -m bench.engine
+	$(BIN)/python -m bench.gradients
 	$(BIN)/python -m bench.noisy
 	$(BIN)/python -m bench.executors
 	$(BIN)/python -m bench.federation

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from quantum.angles import Variables, others_at
 from quantum.plan import Kind
-from quantum.slots import Variables, others_at
 
 # --- numbers -------------------------------------------------------------------------------------------------------
 
