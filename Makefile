@@ -48,6 +48,8 @@ bench: setup  ## time starting, a fit, gradients and a round, beside bare Flower
 	$(BIN)/python -m bench.startup
 	$(BIN)/python -m bench.engine
 	$(BIN)/python -m bench.gradients
+	$(BIN)/python -m bench.noisy
+	$(BIN)/python -m bench.executors
 	$(BIN)/python -m bench.federation
 
 bench-poisoning: setup  ## accuracy of every aggregator among clients that lie, with intervals

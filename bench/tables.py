@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import engine, federation, gradients, poisoning, reviews, startup
+from bench import engine, executors, federation, gradients, noisy, poisoning, reviews, startup
 from recipes.schema import InputError
 from server.tables import markdown
 
@@ -48,6 +48,8 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "federation": lambda results: markdown(federation.table(results)),
     "gradients": lambda results: f"{markdown(gradients.table(results))}\n\n{gradients.note(results)}".rstrip(),
     "engine": lambda results: markdown(engine.table(results)),
+    "noisy": lambda results: markdown(noisy.table(results)),
+    "executors": lambda results: markdown(executors.table(results)),
     "poisoning": lambda results: markdown(poisoning.table(results, "student")),
     "startup": lambda results: markdown(startup.table(results)),
 }

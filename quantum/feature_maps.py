@@ -37,7 +37,7 @@ def ry(n_qubits: int, scale: float) -> QuantumCircuit:
 
 
 def z(n_qubits: int, scale: float) -> QuantumCircuit:
-    """H, then P(2·s·x_i) on qubit i: Qiskit's `z_feature_map`, once."""
+    """H, then P(2·s·x_i) on qubit i: Qiskit's `z_feature_map`, once. At s = π, x = 0 and x = 1 are one state."""
     from qiskit.circuit.library import z_feature_map
 
     return z_feature_map(n_qubits, reps=1, data_map_func=_scaled(scale))

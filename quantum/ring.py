@@ -9,7 +9,8 @@ from quantum.ansatz import Ansatz, AnsatzError
 def ring(qubits: int = 4, reps: int = 2) -> Ansatz:
     """U3 on every qubit, then CU3 from each qubit to the next, around the ring; `reps` times: 6·n·reps angles.
 
-    CU3(θ, φ, λ) is written CU(θ, φ, λ, 0), the same matrix in the OpenQASM 3 library.
+    From two blocks on n·(5·reps − 3) of them count, at most 2^n − 1: 1,001 of QFed's 1,248; the rest are phases that
+    meet on a control or at an end. CU3(θ, φ, λ) is written CU(θ, φ, λ, 0), the same matrix in OpenQASM 3's library.
     """
     from qiskit import QuantumCircuit
     from qiskit.circuit import ParameterVector

@@ -93,6 +93,19 @@ def data(
 
 
 @command.command()
+def draw(
+    name: Annotated[str, typer.Argument(metavar="CIRCUIT", help="a circuit or a feature map by name")],
+    qubits: Annotated[int | None, typer.Option(help="how many qubits")] = None,
+    reps: Annotated[int | None, typer.Option(help="how many layers")] = None,
+    classes: Annotated[int | None, typer.Option(help="how many classes a qcnn reads")] = None,
+) -> None:
+    """Draw a circuit, with its inputs, weights and read-outs."""
+    from server.draw import drawn
+
+    typer.echo(drawn(name, qubits=qubits, reps=reps, classes=classes))
+
+
+@command.command()
 def run(
     recipe: RecipeArgument,
     set_: SetOption = None,

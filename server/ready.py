@@ -4,8 +4,9 @@ from data.assets import MINILM, REVIEWS, cache_folder, extract
 from data.corpus import load
 from data.split import deal
 from quantum.arms import arms
+from quantum.executor import executor
 from quantum.reduction import reduction
-from recipes.schema import Recipe
+from recipes.schema import Recipe, RecipeError, split_executor
 from teacher.encoders import encoder
 from teacher.tiny import teacher
 
@@ -22,7 +23,14 @@ def ready(recipe: Recipe, *, fetch: bool) -> int:
         corpus = load(recipe.data, recipe.seed)
         deal(corpus, recipe.data, recipe.clients, recipe.seed)
         n_classes = len(corpus.classes)
-    arms(recipe.student, n_classes)
+    for name, arm in arms(recipe.student, n_classes).items():
+        if (least := arm.step(recipe.optimiser)) > recipe.optimiser.maxiter:
+            raise RecipeError(
+                f"optimiser.maxiter is {recipe.optimiser.maxiter}; one step of {recipe.optimiser.kind} on the {name} "
+                f"of {arm.parameters} parameters takes {least} evaluations: use at least as many, or another optimiser"
+            )
+    if split_executor(recipe.executor)[0] != "ibm":  # whose account is not asked here
+        executor(recipe.executor, shots=recipe.shots, seed=recipe.seed, mitigate=recipe.mitigate).close()
     teacher(recipe.teacher, n_classes)
     if recipe.student.kind != "noop":
         reduction(recipe.features, encoder(recipe.features).size, recipe.student.qubits, n_classes)

@@ -67,6 +67,7 @@ class Score:
     majority: float  # accuracy of always answering this client's most frequent training class
     logistic: float  # accuracy of logistic regression on the client's unreduced features, trained on its rows alone
     head: float  # accuracy of the linear head that the reduction was trained with; as `majority` when there is none
+    shots: int
     seconds: float
 
 

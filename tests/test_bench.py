@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from bench import engine, federation
+from bench import engine, executors, federation, noisy
 from bench.memory import Peak
 from bench.peer import PEERS, Peer, PeerError, interpreter, ours
 
@@ -206,6 +207,32 @@ def test_the_engine_table_comes_from_the_results_alone():
     text = shown(engine.table(results))
     assert "250×" in text
     assert "other 3.1" in text
+
+
+def test_a_noisy_batch_has_the_same_law_on_both_sides(monkeypatch, tmp_path):
+    monkeypatch.setenv("QFLOCK_CACHE", str(tmp_path))
+    for name, value in {"DEVICE": "manila", "ROWS": 3, "SHOTS": 500}.items():
+        monkeypatch.setattr(noisy, name, value)
+    results = json.loads(json.dumps(noisy.measure(1)))
+    assert [(c["feature_map"], c["agree"]) for c in results["cells"]] == [("ry", True), ("zz", True)]
+    results["cells"][0]["agree"] = False
+    assert "NO" in shown(noisy.table(results))
+    evenly = np.full((3, 16), 1 / 16)
+    assert noisy.agree(evenly, evenly, 500)
+    assert not noisy.agree(evenly, np.eye(16)[:3], 500)
+
+
+def test_one_trained_vqc_is_scored_by_changing_the_executor_alone(monkeypatch):
+    for name, value in {"TRAIN": 60, "TEST": 30, "EVALUATIONS": 30, "TURNS": 1}.items():
+        monkeypatch.setattr(executors, name, value)
+    monkeypatch.setattr(executors, "RUNS", (("exact", False), ("shots", False)))
+    results = json.loads(json.dumps(executors.measure()))
+    exact, drawn = results["rows"]
+    assert (exact["apart"], exact["executor"], drawn["executor"]) == (0, "exact", "shots")
+    assert 0 < drawn["apart"] < 0.03  # ½ / √1024 = 0.016 at most
+    assert abs(drawn["nats"] - exact["nats"]) < 0.05
+    assert exact["accuracy"] >= 0.6  # of rows it was not trained on
+    assert "60 rows, scored on 30 others" in shown(executors.table(results))
 
 
 @pytest.mark.slow

@@ -64,6 +64,7 @@ class ScriptedClients:
                 majority=0.5,
                 logistic=0.6,
                 head=0.6,
+                shots=0,
                 seconds=0.01,
             )
         return [self.report(client, arm, arrays) for arm, arrays in asked.arms.items()]

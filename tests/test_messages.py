@@ -103,7 +103,9 @@ def test_an_array_without_axes_or_without_numbers_keeps_its_shape(array):
 
 def test_losses_that_are_not_numbers_arrive_too_and_are_judged_there():
     losses = {"student": float("nan"), "twin": float("inf")}
-    sent = Score(client=0, examples=1, accuracy={}, loss=losses, majority=0.0, logistic=0.0, head=0.0, seconds=0.0)
+    sent = Score(
+        client=0, examples=1, accuracy={}, loss=losses, majority=0.0, logistic=0.0, head=0.0, shots=0, seconds=0.0
+    )
     found = replied(over_the_network(reply(sent, asked())))
     assert np.isnan(found.loss["student"])
     assert found.loss["twin"] == float("inf")

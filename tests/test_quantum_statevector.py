@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from qiskit import QuantumCircuit
-from qiskit.circuit import Parameter, ParameterVector
+from qiskit.circuit import Parameter
 from qiskit.quantum_info import Statevector
 
-from quantum.ansatz import Ansatz
+from quantum.circuits import CIRCUITS
 from quantum.feature_maps import FEATURE_MAPS
 from quantum.statevector import Compiled, probabilities
 from quantum.vqc import vqc
@@ -74,20 +74,18 @@ def test_a_compiled_vqc_agrees_with_qiskit(feature_map, entanglement, n_qubits, 
     assert_allclose(ours.sum(axis=1), 1, atol=1e-12)
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
-@given(layers=st.integers(1, 3), n_rows=st.sampled_from((1, 20)), seed=st.integers(0, 999))
-def test_a_compiled_ansatz_that_reads_its_inputs_again_agrees_with_qiskit(layers, n_rows, seed):
-    inputs, weights = ParameterVector("x", 2), ParameterVector("w", 2 * layers)
-    circuit = QuantumCircuit(2)
-    for layer in range(layers):
-        for qubit in (0, 1):
-            circuit.rx(2 * inputs[qubit], qubit)
-            circuit.ry(weights[2 * layer + qubit], qubit)
-        circuit.cx(0, 1)
-    compiled, rng = Compiled(Ansatz(circuit, tuple(inputs), tuple(weights))), np.random.default_rng(seed)
-    x, theta = rng.uniform(-4, 4, (n_rows, 2)), rng.uniform(-4, 4, len(weights))
-    rows = np.hstack([np.tile(theta, (n_rows, 1)), x])  # circuit.parameters is in the order of names: w, x
-    assert_allclose(compiled.probabilities(compiled.encode(x), theta), oracle(circuit, rows), atol=1e-12)
+@pytest.mark.parametrize("name", CIRCUITS)
+@settings(max_examples=4, deadline=None, derandomize=True)
+@given(qubits=st.integers(2, 5), n_rows=st.sampled_from((1, 40)), seed=st.integers(0, 999))
+def test_every_compiled_circuit_agrees_with_qiskit(name, qubits, n_rows, seed):
+    ansatz, rng = CIRCUITS[name](qubits=qubits), np.random.default_rng(seed)
+    x, theta = rng.uniform(0, 1, (n_rows, len(ansatz.inputs))), rng.uniform(-4, 4, len(ansatz.weights))
+    compiled = Compiled(ansatz)
+    ours = compiled.probabilities(compiled.encode(x), theta)
+    for row, found in zip(x[:2], ours, strict=False):
+        values = dict(zip(ansatz.inputs + ansatz.weights, np.r_[row, theta], strict=True))
+        expected = Statevector(ansatz.circuit.assign_parameters(values)).probabilities()
+        assert_allclose(found, expected, atol=1e-12)
 
 
 def test_the_ry_student_stays_real():
@@ -115,6 +113,14 @@ def test_zz_is_the_form_of_the_paper(scale):
     hand.cx(0, 1)
     bound = ours.assign_parameters(dict(zip(ours.parameters, x, strict=True)))
     assert Statevector(bound).equiv(Statevector(hand))
+
+
+@pytest.mark.parametrize(("name", "scale"), [("ry", 2 * np.pi), ("z", np.pi)])
+def test_a_feature_map_that_turns_fully_cannot_tell_0_from_1(name, scale):
+    circuit = FEATURE_MAPS[name](1, scale)
+    at = [Statevector(circuit.assign_parameters([x])) for x in (0, 1, 0.5)]
+    assert at[0].equiv(at[1])
+    assert abs(at[0].inner(at[2])) < 1e-9  # and 1/2 is the furthest
 
 
 def test_more_qubits_than_memory_is_an_error_before_memory_is_taken():

@@ -52,6 +52,7 @@ def recipes(section=Recipe):
     fields = {key: fitting(hint) for key, hint in hints(section).items()}
     if section is Recipe:
         fields["name"] = st.text(string.ascii_letters + string.digits + ".-_", min_size=1, max_size=12)
+        fields["executor"] = st.sampled_from(["exact", "shots", "aer", "noisy:manila", "depolarizing:0.01", "ibm:x"])
     values = st.fixed_dictionaries({}, optional=fields).filter(lambda values: allowed(section, values))
     return values.map(lambda values: section(**values))
 
@@ -69,6 +70,8 @@ def allowed(section, values):
         DEFAULTS.select if values["select"] is MISSING else values["select"],
         DEFAULTS.aggregate if values["aggregate"] is MISSING else values["aggregate"],
     )
+    if values["mitigate"] and not values["executor"].startswith(("noisy", "ibm")):
+        return False
     return values["min_reports"] <= values["clients"] and select.takes(values["clients"]) >= aggregate.fewest()
 
 
@@ -325,6 +328,71 @@ WRONG = {  # file's text, words after the file, the line
         "student: {kind: noop}",
         [],
         "r.yaml: student.twin is true; a noop student learns nothing, so it has no twin: set student.twin to false",
+    ),
+    "adam out of shots": (
+        "{executor: shots, optimiser: {kind: adam}}",
+        [],
+        "r.yaml: optimiser.kind is adam; its gradients are exact and executor shots has none: "
+        "use shift, spsa or cobyla",
+    ),
+    "a key of another optimiser": (
+        "optimiser: {kind: adam, rhobeg: 0.5}",
+        [],
+        "r.yaml: optimiser.rhobeg is 0.5; adam does not read rhobeg: leave it out",
+    ),
+    "a learning rate for cobyla": (
+        "optimiser: {learning_rate: 0.5}",
+        [],
+        "r.yaml: optimiser.learning_rate is 0.5; cobyla does not read learning_rate: leave it out",
+    ),
+    "a qcnn with reps": (
+        "student: {kind: qcnn, reps: 2}",
+        [],
+        "r.yaml: student.reps is 2; a qcnn has no reps: leave it out",
+    ),
+    "a noop on an executor": (
+        "{executor: shots, student: {kind: noop, twin: false}}",
+        [],
+        'r.yaml: executor is "shots"; a noop student runs no circuits: leave it out',
+    ),
+    "scored by nothing else": (
+        "scored_by: executor",
+        [],
+        "r.yaml: scored_by is executor, which is exact already: leave it out",
+    ),
+    "a budget below one gradient": (
+        "optimiser: {kind: shift, maxiter: 33}",
+        [],
+        "optimiser.maxiter is 33; one step of shift on the student of 16 parameters takes 34 evaluations: "
+        "use at least as many, or another optimiser",
+    ),
+    "an executor that is none": (
+        "executor: nosy",
+        [],
+        'r.yaml: executor is "nosy"; it must be exact, shots, aer, noisy:<fake device>, depolarizing:<probability>, '
+        "ibm:<backend or least-busy> or ibm-local:<fake device>. Did you mean noisy:<fake device>?",
+    ),
+    "an executor without its device": (
+        "executor: noisy",
+        [],
+        'r.yaml: executor is "noisy"; write it as noisy:<fake device>',
+    ),
+    "an executor with a word too many": ("executor: aer:gpu", [], 'r.yaml: executor is "aer:gpu"; write it as aer'),
+    "no shots": ("shots: 0", [], "r.yaml: shots is 0; it must be a whole number from 1 to 1e+07"),
+    "a fake device that is none": (
+        "executor: noisy:brisbna",
+        [],
+        "executor: brisbna is no fake device. Did you mean brisbane or berlin or paris?",
+    ),
+    "a probability that is none": (
+        "executor: depolarizing:1.5",
+        [],
+        'r.yaml: executor is "depolarizing:1.5"; the probability of depolarizing is a number from 0 to 1',
+    ),
+    "mitigation of nothing": (
+        "mitigate: true",
+        [],
+        "r.yaml: mitigate is true; executor exact makes no read-out errors: set mitigate to false",
     ),
     "more reports than clients": (
         "min_reports: 6",

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the app's folder
 import numpy as np
 from serving import Timed, serve
 
-from quantum.student import VqcStudent
+from quantum.arms import student
 from recipes.schema import OptimiserConfig, StudentConfig
 
 
@@ -24,12 +24,11 @@ def vqc_fit(
 ) -> Timed:
     """One client's visit."""
     x, y = np.array(rows), np.array(labels)
-    student = VqcStudent(
-        StudentConfig(qubits=x.shape[1], feature_map=feature_map, scale=scale, reps=reps), int(y.max()) + 1
-    )
+    config = StudentConfig(qubits=x.shape[1], feature_map=feature_map, scale=scale, reps=reps)
+    one = student(config, int(y.max()) + 1)
     arrays = {"theta": np.array(start, np.float32)}
     optimiser = OptimiserConfig(rhobeg=rhobeg)
-    return lambda: list(student.fit(arrays, x, y, optimiser, maxiter).losses)
+    return lambda: list(one.fit(arrays, x, y, optimiser, maxiter).losses)
 
 
 def ring(qubits: int, reps: int, theta: list[float], mix: list[float], kernel: str) -> Timed:
