@@ -30,7 +30,7 @@ run: setup  ## run the default recipe (RECIPE=reviews) and show its report
 	$(BIN)/qflock run $(RECIPE)
 
 test: setup  ## the tests that need nothing beyond this machine
-	$(BIN)/python -m pytest -m 'not processes and not hub and not network' tests
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not processes and not hub and not network' tests
 
 test-processes: setup  ## a federation on real Flower processes, one of which is killed
 	$(BIN)/python -m pytest -m processes tests
@@ -44,9 +44,10 @@ check: setup  ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: setup  ## time starting, a fit, a round and a run, beside bare Flower and qiskit-machine-learning
+bench: setup  ## time starting, fits, gradients, a round and a run, beside bare Flower and other simulators
 	$(BIN)/python -m bench.startup
 	$(BIN)/python -m bench.engine
+	$(BIN)/python -m bench.gradients
 	$(BIN)/python -m bench.noisy
 	$(BIN)/python -m bench.executors
 	$(BIN)/python -m bench.federation

@@ -35,6 +35,8 @@ RUNS = (  # executor, whether read-out errors are undone
     ("noisy:manila", False),
     ("noisy:brisbane", False),
     ("noisy:brisbane", True),
+    ("ibm-local:manila", False),
+    ("ibm-local:manila", True),
 )
 
 Results = dict[str, Any]

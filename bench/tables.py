@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import engine, executors, federation, kills, noisy, poisoning, processes, reviews, startup
+from bench import engine, executors, federation, gradients, kills, noisy, poisoning, processes, reviews, startup
 from recipes.schema import InputError
 from server.tables import markdown
 
@@ -47,6 +47,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "reviews": lambda results: f"{markdown(reviews.table(results))}\n\n{reviews.note(results)}",
     "federation": lambda results: markdown(federation.table(results)),
     "processes": lambda results: f"{markdown(processes.table(results))}\n\n{processes.note(results)}",
+    "gradients": lambda results: f"{markdown(gradients.table(results))}\n\n{gradients.note(results)}".rstrip(),
     "engine": lambda results: markdown(engine.table(results)),
     "noisy": lambda results: markdown(noisy.table(results)),
     "executors": lambda results: markdown(executors.table(results)),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from client.site import site
 from data.corpus import Corpus, load
 from data.split import Deal, Rows, deal
 from data.stages import Stage, arrays_of, through
@@ -17,7 +18,7 @@ from quantum.reduction import TrainedReduction, reduction
 from quantum.student import Student
 from recipes.load import load as load_recipe
 from recipes.schema import Recipe
-from strategies.messages import Arrays
+from strategies.messages import Arrays, Assignment
 from teacher.encoders import encoder
 from teacher.protocol import Teacher
 from teacher.tiny import teacher
@@ -46,14 +47,16 @@ class Participant:
         return visit_seed(self.recipe.seed, self.number, round_number)
 
     @contextmanager
-    def executor(self, round_number: int) -> Iterator[Executor | None]:
+    def executor(self, assignment: Assignment) -> Iterator[Executor | None]:
         """What runs the circuits of a visit; None is the exact engine."""
         r = self.recipe
         if r.executor == "exact":
             yield None
-        else:
-            with closing(executor(r.executor, shots=r.shots, seed=self.seed(round_number), mitigate=r.mitigate)) as one:
-                yield one
+            return
+        last = assignment.kind == "score"  # draws what no round of training does
+        seed, place = self.seed(r.rounds + 1 if last else assignment.round), site(r, self.number, assignment)
+        with closing(executor(r.executor, shots=r.shots, seed=seed, mitigate=r.mitigate, site=place)) as one:
+            yield one
 
     def statistics(self, name: str, shared: Arrays) -> Arrays:
         """This client's answer about one stage, from its training rows."""

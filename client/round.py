@@ -47,7 +47,7 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
     reports: list[Report | Tuned] = []
     for name, arrays in assignment.arms.items():
         arm = who.arms[name]
-        with who.executor(assignment.round) if name == "student" else nullcontext() as executor:
+        with who.executor(assignment) if name == "student" else nullcontext() as executor:
             fit = arm.fit(
                 *(arrays, x, labels, recipe.optimiser, budget.maxiter), guidance=guidance, seed=seed, executor=executor
             )
@@ -92,7 +92,7 @@ def score(who: Participant, assignment: Assignment) -> Score:
     x = who.features(test, assignment.shared)
     accuracy, loss, shots = {}, {}, 0
     exact = who.recipe.scored_by == "exact"
-    with nullcontext() if exact else who.executor(who.recipe.rounds + 1) as executor:  # no round of training's draws
+    with nullcontext() if exact else who.executor(assignment) as executor:
         for name, arrays in assignment.arms.items():
             probs_BK = who.arms[name].predict(arrays, x, executor=executor)
             accuracy[name] = float(np.mean(probs_BK.argmax(1) == test.labels))

@@ -33,7 +33,7 @@ WIDEST_DENSITY = 11  # qubits, 32 MiB a row: beyond, trajectories are smaller an
 
 def aer(shots: int, seed: int) -> Executor:
     """Qiskit Aer's state vector, one call a batch."""
-    return CheckedExecutor("aer", shots, simulated(simple, shots, seed, broadcast=True))
+    return CheckedExecutor("aer", shots, simulated(bindable, shots, seed, broadcast=True))
 
 
 def noisy(device: str, shots: int, seed: int, mitigate: bool) -> Executor:
@@ -55,11 +55,11 @@ def depolarizing(p: float, shots: int, seed: int) -> Executor:
     Read-out is perfect. Density matrices up to WIDEST_DENSITY qubits, beyond Aer's state vector, one trajectory a shot.
     """
     channel = depolarized(p)
-    known_run = drawn(lambda circuit, rows: channel(circuit).run(rows), shots, seed)
-    trajectories = simulated(lambda circuit: with_errors(circuit, p), shots, seed, broadcast=False)
+    few = drawn(lambda circuit, rows: channel(circuit).run(rows), shots, seed)
+    many = simulated(trajectories(p), shots, seed, broadcast=False)
 
     def run(circuit: QuantumCircuit, rows_BP: Floats) -> Floats:
-        return (known_run if circuit.num_qubits <= WIDEST_DENSITY else trajectories)(circuit, rows_BP)
+        return (few if circuit.num_qubits <= WIDEST_DENSITY else many)(circuit, rows_BP)
 
     return CheckedExecutor(f"depolarizing:{p:g}", shots, run)
 
@@ -93,7 +93,7 @@ class OnDevice:
 
 
 def once(make: Callable[[QuantumCircuit], Made]) -> Callable[[QuantumCircuit], Made]:
-    """`make`, called once for each circuit."""
+    """`make`, called once for each circuit and process."""
     kept: dict[str, Made] = {}
 
     def get(circuit: QuantumCircuit) -> Made:
@@ -107,13 +107,13 @@ def once(make: Callable[[QuantumCircuit], Made]) -> Callable[[QuantumCircuit], M
 
 @cache
 def devices(device: str) -> Callable[[QuantumCircuit], OnDevice]:
-    """Circuits on one device, each set up once a process."""
+    """Circuits on one device."""
     return once(lambda circuit: OnDevice(circuit, device))
 
 
 @cache
 def depolarized(p: float) -> Callable[[QuantumCircuit], Channel]:
-    """Circuits with depolarizing noise, each compiled once a process."""
+    """Circuits with depolarizing noise, as density matrices."""
     return once(
         lambda circuit: Channel(
             circuit, lambda name, qubits: depolarizing_transfer(p, len(qubits)), range(circuit.num_qubits)
@@ -121,30 +121,42 @@ def depolarized(p: float) -> Callable[[QuantumCircuit], Channel]:
     )
 
 
+@cache
+def trajectories(p: float) -> Callable[[QuantumCircuit], QuantumCircuit]:
+    """Circuits with depolarizing noise, one trajectory a shot."""
+    return once(lambda circuit: with_errors(circuit, p))
+
+
 def with_errors(circuit: QuantumCircuit, p: float) -> QuantumCircuit:
-    """The circuit with a depolarizing error after every gate."""
+    """The circuit, measured, with a depolarizing error after every gate."""
+    from qiskit_aer import AerSimulator
     from qiskit_aer.noise import depolarizing_error
 
+    known_gates = {"barrier", *AerSimulator().target.operation_names}
+    if unknown := sorted({item.operation.name for item in circuit.data} - known_gates):
+        raise ValueError(
+            f"trajectories know no gate {unknown[0]}; write it in Aer's gates, or use at most {WIDEST_DENSITY} qubits"
+        )
     log.info("depolarizing:%g: %s", p, method(f"depolarizing:{p}", circuit))
-    noisy_circuit = circuit.copy_empty_like()
+    erring = circuit.copy_empty_like()
     for item in circuit.data:
-        noisy_circuit.append(item)
+        erring.append(item)
         if item.operation.name != "barrier":
-            noisy_circuit.append(depolarizing_error(p, len(item.qubits)), item.qubits)
-    return noisy_circuit
+            erring.append(depolarizing_error(p, len(item.qubits)), item.qubits)
+    return erring.measure_all(inplace=False)
 
 
-def simple(circuit: QuantumCircuit) -> QuantumCircuit:
-    """The circuit in gates whose parameters Aer binds rightly."""
+@once
+def bindable(circuit: QuantumCircuit) -> QuantumCircuit:
+    """The circuit, measured, in gates whose parameters Aer binds rightly."""
     from qiskit import transpile
 
-    return transpile(circuit, basis_gates=BINDABLE, optimization_level=1, seed_transpiler=0)
+    return transpile(circuit.measure_all(inplace=False), basis_gates=BINDABLE, optimization_level=1, seed_transpiler=0)
 
 
-def simulated(prepare: Callable[[QuantumCircuit], QuantumCircuit], shots: int, seed: int, *, broadcast: bool) -> Run:
-    """Aer's own shots: the circuit is prepared once, a batch is one call, its rows broadcast by Aer or bound here."""
+def simulated(prepared: Callable[[QuantumCircuit], QuantumCircuit], shots: int, seed: int, *, broadcast: bool) -> Run:
+    """Aer's own shots: a batch is one call, its rows broadcast by Aer or bound here."""
     draws = stream(seed, "shots")
-    prepared = once(lambda circuit: prepare(circuit).measure_all(inplace=False))
 
     def run(circuit: QuantumCircuit, rows_BP: Floats) -> Floats:
         from qiskit_aer import AerSimulator

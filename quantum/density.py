@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantum.angles import evaluator, free
+from quantum.executor import Floats, fits
 from quantum.gates import ROTATIONS, bound_matrix, kron
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
     from qiskit.circuit import CircuitInstruction, Parameter
 
-Floats = NDArray[np.float64]
 Noise = Callable[
     [str, tuple[int, ...]], "Floats | None"
 ]  # a gate's name and qubits → R of what follows it, if anything
@@ -44,6 +44,7 @@ class Channel:
         for item in circuit.data:
             if item.operation.name != "barrier":
                 qubits = tuple(circuit.find_bit(qubit).index for qubit in item.qubits)
+                fits(2 * 16 * 16 ** len(qubits), f"noise on gates of {len(qubits)} qubits")
                 self._steps.append((_step(item, parameters, noise(item.operation.name, qubits)), qubits))
 
     def run(self, rows_BP: Floats) -> Floats:

@@ -19,9 +19,9 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data.assets import cache_folder, made
+from quantum.executor import Floats
 from recipes.schema import InputError, RecipeError
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 SCHEMA = 1  # of the cached files
 LIBRARIES = ("qiskit", "qiskit-aer", "qiskit-ibm-runtime")  # another version may place and calibrate differently
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -121,8 +119,7 @@ def place(circuit: QuantumCircuit, device: str) -> str:
     for name in sorted({operation.name for operation, _ in gates}):
         used = {qubits: backend.target[name][qubits] for operation, qubits in gates if operation.name == name}
         small.add_instruction(backend.target.operation_from_name(name), used)
-    read_out = {tuple(qubits): error for qubits, error in basic_device_readout_errors(target=backend.target)}
-    certain = np.eye(2)
+    read_out = {qubit: error.probabilities for [qubit], error in basic_device_readout_errors(target=backend.target)}
     buffer = BytesIO()
     qpy.dump(cut, buffer)
     return json.dumps(
@@ -134,10 +131,7 @@ def place(circuit: QuantumCircuit, device: str) -> str:
                 [name, [local[qubit] for qubit in qubits], PTM(error.to_quantumchannel()).data.real.tolist()]
                 for name, qubits, error in basic_device_gate_errors(target=small)
             ],
-            "confusion": [
-                (np.array(read_out[(qubit,)].probabilities).T if (qubit,) in read_out else certain).tolist()
-                for qubit in ends
-            ],
+            "confusion": [np.array(read_out.get(qubit, np.eye(2))).T.tolist() for qubit in ends],
         }
     )
 

@@ -10,8 +10,9 @@ B rows, N inputs, P weights, Q read-outs, D = 2^n basis states.
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ from torch import Tensor
 from data.corpus import DataError
 from quantum.build import CompilerError, library
 from quantum.compiled import CompiledProgram
+from quantum.passes import Squared
 from quantum.plan import Plan, plan
 from quantum.tensors import TorchProgram
 from recipes.schema import RecipeError
@@ -56,6 +58,8 @@ class Engine:
     ) -> None:
         self.ansatz, self.dtype, self.device = ansatz, DTYPES[precision], torch.device(device)
         self.n_qubits: int = ansatz.circuit.num_qubits
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self._signs: dict[int, Tensor] = {}  # of each order of probabilities that a program keeps
         self.backend, self._kernel = self._chosen(kernel, precision)
 
@@ -90,7 +94,7 @@ class Engine:
             except (CompilerError, DataError) as error:
                 reason = str(error)
             else:
-                return "compiled", precision
+                return "compiled (C)", precision
         else:
             return "torch", None
         if kernel == "compiled":
@@ -112,7 +116,7 @@ class Engine:
             return program.probabilities(x, theta, start), program.places
         keep = self._needed(len(x), program.passes) < self._memory
         states = program.run(program.start(x, theta) if start is None else start, x, theta, keep=keep)
-        return torch.view_as_real(states).square().sum(-1), program.places(len(x))
+        return Squared.apply(states), program.places(len(x))  # type: ignore[no-untyped-call]
 
     def _checked(self, x_BN: Tensor, theta_P: Tensor | None) -> tuple[Tensor, Tensor]:
         """Rows and weights in float64 on the engine's device, or what is wrong with them."""
@@ -168,3 +172,13 @@ def available(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let glibc keep up to 256 MiB that are freed: passes make states of megabytes, new pages cost as much."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        trim_threshold, mmap_threshold = -1, -3  # of malloc.h
+        libc.mallopt(trim_threshold, 2**28)
+        libc.mallopt(mmap_threshold, 2**25)

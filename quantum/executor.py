@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from qiskit import QuantumCircuit
     from qiskit.quantum_info import SparsePauliOp
 
+    from quantum.ibm import Site
+
 Floats = NDArray[np.float64]
 Run = Callable[["QuantumCircuit", Floats], Floats]  # a circuit without measurements, rows that fit it → (B, D)
 
@@ -49,10 +51,13 @@ class Executor(Protocol):
         ...
 
 
-def executor(spec: str, *, shots: int, seed: int, mitigate: bool = False) -> Executor:
-    """The executor a recipe names; equal seeds give equal counts. `mitigate` undoes read-out errors."""
+def executor(spec: str, *, shots: int, seed: int, mitigate: bool = False, site: Site | None = None) -> Executor:
+    """The executor a recipe names; equal seeds give equal counts. `mitigate` undoes read-out errors.
+
+    A site says whose jobs these are; `ibm:` needs one, because its jobs are paid for.
+    """
     kind, argument = split_executor(spec)
-    return EXECUTORS[kind](argument, shots, seed, mitigate)
+    return EXECUTORS[kind](argument, shots, seed, mitigate, site)
 
 
 def visit_seed(seed: int, client: int, round_: int) -> int:
@@ -114,10 +119,9 @@ def sampled(draws: np.random.Generator, probs_BD: Floats, shots: int) -> Floats:
 def checked(circuit: QuantumCircuit, rows_BP: NDArray[Any]) -> Floats:
     """Rows as numbers, once they and the circuit can be run."""
     for item in circuit.data:
-        if item.clbits or item.operation.name in ("measure", "reset"):
-            raise ValueError(
-                f"the circuit holds {item.operation.name}; an executor measures every qubit itself, at the end"
-            )
+        name = item.operation.name
+        if name != "barrier" and (item.clbits or not hasattr(item.operation, "to_matrix")):
+            raise ValueError(f"the circuit holds {name}; an executor runs gates and measures every qubit at the end")
     rows = np.asarray(rows_BP, dtype=np.float64)
     names = [parameter.name for parameter in circuit.parameters]
     if rows.ndim != 2 or rows.shape[1] != len(names):
@@ -171,36 +175,50 @@ def signs(label: str) -> Floats:
     return np.array([1.0 - 2 * ((b & mask).bit_count() % 2) for b in range(2 ** len(label))])
 
 
-def _exact(argument: str, shots: int, seed: int, mitigate: bool) -> Executor:
+def _exact(argument: str, shots: int, seed: int, mitigate: bool, site: Site | None) -> Executor:
     return CheckedExecutor("exact", None, exact)
 
 
-def _shots(argument: str, shots: int, seed: int, mitigate: bool) -> Executor:
+def _shots(argument: str, shots: int, seed: int, mitigate: bool, site: Site | None) -> Executor:
     return CheckedExecutor("shots", shots, drawn(exact, shots, seed))
 
 
-def _aer(argument: str, shots: int, seed: int, mitigate: bool) -> Executor:
+def _aer(argument: str, shots: int, seed: int, mitigate: bool, site: Site | None) -> Executor:
     from quantum.backends import aer
 
     return aer(shots, seed)
 
 
-def _noisy(argument: str, shots: int, seed: int, mitigate: bool) -> Executor:
+def _noisy(argument: str, shots: int, seed: int, mitigate: bool, site: Site | None) -> Executor:
     from quantum.backends import noisy
 
     return noisy(argument, shots, seed, mitigate)
 
 
-def _depolarizing(argument: str, shots: int, seed: int, mitigate: bool) -> Executor:
+def _depolarizing(argument: str, shots: int, seed: int, mitigate: bool, site: Site | None) -> Executor:
     from quantum.backends import depolarizing
 
     return depolarizing(float(argument), shots, seed)
 
 
-EXECUTORS: dict[str, Callable[[str, int, int, bool], Executor]] = {
+def _ibm(argument: str, shots: int, seed: int, mitigate: bool, site: Site | None) -> Executor:
+    from quantum.ibm import on_qpu
+
+    return on_qpu(argument, shots, seed, mitigate, site)
+
+
+def _ibm_local(argument: str, shots: int, seed: int, mitigate: bool, site: Site | None) -> Executor:
+    from quantum.ibm import on_fake
+
+    return on_fake(argument, shots, seed, mitigate, site)
+
+
+EXECUTORS: dict[str, Callable[[str, int, int, bool, Site | None], Executor]] = {
     "exact": _exact,
     "shots": _shots,
     "aer": _aer,
     "noisy": _noisy,
     "depolarizing": _depolarizing,
+    "ibm": _ibm,
+    "ibm-local": _ibm_local,
 }

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import pi
 
-from quantum.program import Angle, Link, Operation, Phase, Turn
+from quantum.angles import Angle
+from quantum.program import Link, Operation, Phase, Turn
 
 Sum = list[Angle]
 

@@ -6,9 +6,8 @@ M_q[j, i] is the probability to read j on qubit q where the state holds i; of al
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from quantum.executor import Floats
 
 
 def confused(probs_BD: Floats, confusion_Q22: Floats) -> Floats:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from quantum.angles import Slots, Variables, free
 from quantum.fusion import Beat, Diagonal, Links, Mux, Step, Sum, fused
 from quantum.program import Link, operations
-from quantum.slots import Slots, Variables, free
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit

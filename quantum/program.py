@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from math import pi
 from typing import TYPE_CHECKING, Any
 
-from quantum.angles import free
+from quantum.angles import Angle, free
 from recipes.schema import RecipeError
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
     from qiskit.circuit import CircuitInstruction
 
-Angle = tuple[float, Any]  # a factor, and a number or an expression of parameters: their product
 Qubits = tuple[int, ...]
 
 

@@ -14,12 +14,11 @@ from quantum.passes import (
     Dense,
     Evolution,
     Gather,
-    Layout,
     Numbers,
     Pass,
     Phases,
+    Rotate,
     RowMux,
-    Turned,
     matrices,
     products,
 )
@@ -143,14 +142,14 @@ class _Layout:
         if at is None:
             places = [i for i, q in enumerate(self.order) if q in qubits]
             axes = (*places, *(i for i in range(n) if i not in places))
-            layout, at = Layout((2,) * n, axes), 0
+            layout, at = Rotate((2,) * n, axes), 0
             self.order = tuple(self.order[i] for i in axes)
         elif at and not (wide and at + k <= n):
-            layout = Layout((2**at, 2 ** (n - at)), (1, 0))
+            layout = Rotate((2**at, 2 ** (n - at)), (1, 0))
             self.order, at = self.order[at:] + self.order[:at], 0
         members = self._members[group]
-        one = Dense(group, len(members), k, 2**at, _group(block)[0])
-        self.passes.append(Turned(layout, one) if layout else one)
+        self.passes += [layout] if layout else []
+        self.passes.append(Dense(group, len(members), k, 2**at, _group(block)[0]))
         members.append((block, self.order[at : at + k]))
 
     def _row_mux(self, mux: MuxAt, group: int) -> RowMux:

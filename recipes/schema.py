@@ -139,6 +139,16 @@ class DistilConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HardwareConfig(Section):
+    """How jobs run on IBM's QPUs; only for the executors ibm and ibm-local."""
+
+    mode: Literal["job", "batch"] = "job"  # each job queues for itself, or all of a visit in one batch
+    decoupling: Literal["none", "XX", "XpXm", "XY4"] = "none"  # pulses on idle qubits
+    twirling: Literal["none", "gates", "measure", "both"] = "none"  # random Paulis that average errors
+    queue_seconds: Annotated[float, Between(0, above=True)] = 900.0  # a job queued for longer pauses the run
+
+
+@dataclass(frozen=True, kw_only=True)
 class TeacherConfig(Section):
     """The model a client tunes and measures its student against."""
 
@@ -247,6 +257,7 @@ class Recipe(Section):
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     distil: DistilConfig = field(default_factory=DistilConfig)
     regulate: RegulateConfig = field(default_factory=RegulateConfig)
@@ -280,6 +291,11 @@ class Recipe(Section):
         kind, _ = split_executor(self.executor)
         if self.mitigate and kind not in READOUT_ERRORS:
             raise RecipeError(f"mitigate is true; executor {kind} makes no read-out errors: set mitigate to false")
+        if kind not in ("ibm", "ibm-local"):
+            try:
+                refuse_changed(self.hardware, f"executor {kind} has no", *hints(HardwareConfig))
+            except RecipeError as error:
+                raise RecipeError(f"hardware.{error}") from None
         if kind != "exact" and self.optimiser.kind == "adam":
             raise RecipeError(
                 f"optimiser.kind is adam; its gradients are exact and executor {self.executor} has none: "
@@ -297,6 +313,10 @@ class Recipe(Section):
             raise RecipeError("aggregate.mean is circular; a noop student has no angles: leave it out")
         if self.distil.weight or self.distil.proximal:
             raise RecipeError("distil has a weight or a proximal; a noop student learns nothing: leave them out")
+
+    def paid(self) -> bool:
+        """Whether its circuits run on hardware that is paid for."""
+        return split_executor(self.executor)[0] == "ibm"
 
     def as_json(self) -> str:
         """The whole recipe on one line; also valid YAML, and what travels inside a Flower run."""

@@ -23,6 +23,9 @@ OnOption = Annotated[
 ]
 SecureOption = Annotated[bool, typer.Option("--secure", help="TLS, and a key for every node (with --on processes)")]
 RunsDirOption = Annotated[Path, typer.Option(help="where run folders go")]
+SpendOption = Annotated[
+    int, typer.Option(min=0, metavar="SECONDS", help="QPU seconds that the whole run may use; for executor ibm:…")
+]
 
 command = typer.Typer(
     name="qflock",
@@ -112,13 +115,14 @@ def run(
     runs_dir: RunsDirOption = Path("runs"),
     on: OnOption = "sim",
     secure: SecureOption = False,
+    spend: SpendOption = 0,
 ) -> None:
     """Run a recipe; ends with a table and curves in the run's folder."""
     from server.folder import new_folder
     from server.launch import launch
 
     chosen = resolved(recipe, set_, clients, seed)
-    launch(chosen, lambda: new_folder(chosen, runs_dir), on=on, secure=secure)
+    launch(chosen, lambda: new_folder(chosen, runs_dir), on=on, secure=secure, spend=spend)
 
 
 @command.command()
@@ -126,13 +130,15 @@ def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")],
     on: OnOption = "sim",
     secure: SecureOption = False,
+    spend: SpendOption = 0,
 ) -> None:
     """Go on with a run that did not end, from its last checkpoint."""
     from server.launch import launch
+    from server.price import spent_in
     from server.resume import unfinished
 
     kept = on == "processes" and (run / "secure").is_dir()  # what was secure is not opened by a flag that is forgotten
-    launch(unfinished(run), run.resolve, on=on, secure=secure or kept)
+    launch(unfinished(run), run.resolve, on=on, secure=secure or kept, spend=spend, spent=spent_in(run))
 
 
 def resolved(recipe: str, set_: list[str] | None, clients: int | None, seed: int | None) -> Recipe:

@@ -27,7 +27,7 @@ PORTS, TAKEN = 5, "address already in use"
 LINK = "qflock"  # the SuperLink's name in the Flower configuration of the run
 
 
-def environment(folder: Path, recipe: Recipe) -> dict[str, str]:
+def environment(folder: Path, recipe: Recipe, spend: int = 0) -> dict[str, str]:
     """What the SuperLink and everything it starts inherits: quiet, offline, and as many threads as the recipe says."""
     threads = str(recipe.threads)
     return os.environ | {
@@ -44,6 +44,7 @@ def environment(folder: Path, recipe: Recipe) -> dict[str, str]:
         "MKL_NUM_THREADS": threads,
         "QFLOCK_RUN": str(folder),
         "QFLOCK_MEMORY": str(folder / "memory"),
+        "QFLOCK_SPEND": str(spend / recipe.clients),  # what the nodes that we start grant
     }
 
 

@@ -16,6 +16,7 @@ from server.ledger import Ledger
 from server.links import HERE, named
 from server.live import follow
 from server.nodes import Nodes, supernodes
+from server.price import afford
 from server.ready import ready
 from server.remote import link_of, run_there
 from server.summary import summary
@@ -25,7 +26,9 @@ ASK_SECONDS = 10.0  # between two questions to Flower whether the run still live
 APP_COMMANDS = ("flwr-serverapp", "flwr-simulation")
 
 
-def launch(recipe: Recipe, make_folder: Callable[[], Path], *, on: str, secure: bool) -> None:
+def launch(
+    recipe: Recipe, make_folder: Callable[[], Path], *, on: str, secure: bool, spend: int = 0, spent: float = 0.0
+) -> None:
     """Run, and print where everything is; raises RunFailedError with the command that resumes."""
     console = Console()
     if secure and on != "processes":
@@ -35,18 +38,19 @@ def launch(recipe: Recipe, make_folder: Callable[[], Path], *, on: str, secure: 
     if link is None:
         with console.status("reading the corpus"):
             ready(recipe, fetch=True)  # fail before anything starts; of another machine's files we know nothing
+    afford(recipe, spend, spent, here=link is None)
     folder = make_folder()
-    flags = (f" --on {on}" if on != "sim" else "") + " --secure" * secure
+    flags = (f" --on {on}" if on != "sim" else "") + " --secure" * secure + " --spend SECONDS" * recipe.paid()
     with alone_in(folder), resumable(f"qflock resume {folder}{flags}", "Follow it again" if link else "Stopped. Go on"):
         if link is None:
-            run_here(recipe, folder, console, simulated=on == "sim", secure=secure)
-        elif not run_there(recipe, folder, link, console):
+            run_here(recipe, folder, console, simulated=on == "sim", secure=secure, spend=spend)
+        elif not run_there(recipe, folder, link, console, spend):
             return
     console.print(summary(folder))
     console.print(f"curves: {folder / 'curves.png'}", highlight=False, soft_wrap=True)
 
 
-def run_here(recipe: Recipe, folder: Path, console: Console, *, simulated: bool, secure: bool) -> None:
+def run_here(recipe: Recipe, folder: Path, console: Console, *, simulated: bool, secure: bool, spend: int) -> None:
     """A run on a SuperLink of its own."""
     if left := started_for(folder):
         console.print(f"ending {len(left)} processes that outlived a killed qflock", highlight=False)
@@ -54,10 +58,11 @@ def run_here(recipe: Recipe, folder: Path, console: Console, *, simulated: bool,
     state = newest(folder, recipe.digest())
     Ledger(folder).rewind(state.round if state else 0)
     console.print(f"{recipe.name} → {folder}", highlight=False, soft_wrap=True)
-    with superlink(folder, environment(folder, recipe), simulated=simulated, secure=secure) as link:
+    with superlink(folder, environment(folder, recipe, spend), simulated=simulated, secure=secure) as link:
         with console.status("submitting to Flower"):
             nodes = None if simulated else supernodes(link, recipe.clients, folder / "logs")
-            run_id = submit(link, {"recipe": recipe.as_json()}, recipe.clients if simulated else None)
+            values = {"recipe": recipe.as_json(), "spend": spend}
+            run_id = submit(link, values, recipe.clients if simulated else None)
         last = follow(folder, recipe, console, Watch(link, run_id, nodes, console))
         keep_log(link, run_id, folder / "logs" / "app.log")
     if last["state"] != "completed":

@@ -6,8 +6,10 @@ import numpy as np
 from rich.table import Table
 
 from quantum.arms import arms
+from quantum.backends import method
 from quantum.circuit_student import CircuitStudent
-from recipes.schema import Recipe
+from recipes.schema import Recipe, split_executor
+from server.price import most_evaluations, price
 from server.ready import ready
 from strategies.wire import count_bytes
 
@@ -23,11 +25,7 @@ def priced(recipe: Recipe) -> Table:
     n_classes = ready(recipe, fetch=False)
     models = arms(recipe.student, n_classes)
     rows = max(1, 3 * (recipe.data.rows or ROWS) // 5)  # three fifths of them are trained on
-    most = (
-        recipe.optimiser.maxiter
-        if recipe.regulate.law == "none"
-        else max(recipe.regulate.cap, recipe.optimiser.maxiter)
-    )
+    most = most_evaluations(recipe)
     fits = recipe.rounds * recipe.clients
     x = np.random.default_rng(0).random((rows, recipe.student.qubits))
     labels = np.arange(rows) % n_classes
@@ -43,6 +41,8 @@ def priced(recipe: Recipe) -> Table:
         table.add_row(name, f"{model.name}, {model.parameters:,} parameters, {count_bytes(arrays):,} bytes")
         if isinstance(model, CircuitStudent):
             table.add_row("circuit", circuit(recipe, model))
+            if split_executor(recipe.executor)[0] in ("noisy", "depolarizing"):
+                table.add_row("noise", method(recipe.executor, model.ansatz.circuit))
     table.add_row("data", f"{recipe.data.corpus}, {recipe.data.partition} partition, {recipe.clients} clients")
     table.add_row(
         "features",
@@ -57,6 +57,8 @@ def priced(recipe: Recipe) -> Table:
     )
     table.add_row("server", f"select {recipe.select.by}{chosen}; aggregate {averaging(recipe)}; {stopping(recipe)}")
     table.add_row("spends", spends(recipe, rows, most))
+    if recipe.paid():
+        table.add_row("QPU", str(price(recipe)))
     table.add_row("bytes up", f"{up:,} a client and round, {up * fits:,} in all, and the feature stages once")
     slower = "" if recipe.executor == "exact" else f"; {recipe.executor} comes on top of it"
     took = START_SECONDS + seconds + recipe.rounds * 0.3

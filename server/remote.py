@@ -39,7 +39,7 @@ def link_of(entry: Entry) -> Link:
     return Link(entry.name, os.environ | {"PATH": path, "FLWR_DISABLE_UPDATE_CHECK": "1"})
 
 
-def run_there(recipe: Recipe, folder: Path, link: Link, console: Console) -> bool:
+def run_there(recipe: Recipe, folder: Path, link: Link, console: Console, spend: int) -> bool:
     """Submit a run, or take one up that still goes on, and follow it to its end; whether the ledger is in `folder`."""
     run_id = going_on(folder, link)
     if run_id is None:
@@ -47,7 +47,7 @@ def run_there(recipe: Recipe, folder: Path, link: Link, console: Console) -> boo
             state = newest(folder, recipe.digest())
             Ledger(folder).rewind(state.round if state else 0)
         with console.status("submitting to Flower"):
-            run_id = submit(link, {"recipe": recipe.as_json(), "run": str(folder)}, None)
+            run_id = submit(link, {"recipe": recipe.as_json(), "run": str(folder), "spend": spend}, None)
         write_whole(folder / "flower.json", json.dumps({"link": link.name, "run_id": run_id}).encode())
     log = folder / "logs" / "app.log"
     console.print(f"{recipe.name} → {folder}, run {run_id} on {link.name}", highlight=False, soft_wrap=True)

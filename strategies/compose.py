@@ -20,11 +20,12 @@ from strategies.adapters import federate
 from strategies.arm import close, invite
 from strategies.exchange import Roster, deadline, hear, lost, repeated, visit
 from strategies.failure import RunFailedError
-from strategies.messages import Arrays, Assignment, Reply, Report
+from strategies.messages import Arrays, Assignment, Halt, Reply, Report
 from strategies.scored import scored
 from strategies.state import State
 from strategies.wire import assign, count_bytes, parcel, without_arrays
 
+QUEUED_SECONDS = 11 * 3600.0  # of a visit whose jobs queue for a QPU: less than Flower keeps a message
 DRAWS = 5  # keeps these draws apart from those of other files with the same seed
 Record = dict[str, Any]  # one line of the ledger
 Reference = Callable[
@@ -100,7 +101,8 @@ class Federated(Strategy):
 
     def seconds(self) -> float:
         """How long a visit may take."""
-        return deadline(self.recipe.deadline_seconds, self.state.slowest_seconds)
+        configured = self.recipe.deadline_seconds or (QUEUED_SECONDS if self.recipe.paid() else None)
+        return deadline(configured, self.state.slowest_seconds)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -218,8 +220,16 @@ class Federated(Strategy):
         return self.recipe.teacher.tunes(state.round + 1) or state.visited.get(client, 0) <= state.teacher_round
 
     def said(self, replies: Iterable[Message]) -> list[tuple[int, Reply]]:
-        """Who was asked, and what came back."""
-        return [(self.roster.clients[reply.metadata.src_node_id], hear(reply)) for reply in replies]
+        """Who was asked, and what came back; on paid hardware, a client that has to stop stops the run."""
+        said = [(self.roster.clients[reply.metadata.src_node_id], hear(reply)) for reply in replies]
+        halted = [
+            f"client {client}: {reply.reason}"
+            for client, reply in sorted(said, key=lambda pair: pair[0])
+            if isinstance(reply, Halt)
+        ]
+        if halted and self.recipe.paid():
+            raise RunFailedError("; ".join(halted))
+        return said
 
     def too_few(self, name: str, usable: int) -> str | None:
         """Why a round with so many reports on an arm cannot be closed, or None."""

@@ -24,6 +24,7 @@ class Assignment:
     stage: str = ""  # `prepare`: which feature stage is being agreed on; "" only says hello
     memory_round: int = 0  # `train`: the round whose memory to start from; 0 is none
     teacher_round: int = 0  # `train`: the round whose adapters made the global teacher; 0 is none, use your own
+    spend_seconds: float = 0.0  # QPU seconds that this client may use in the run; does not travel
     shared: Arrays = field(default_factory=dict)  # agreed feature arrays, as `stage/array`
     arms: dict[str, Arrays] = field(default_factory=dict)  # arm → its global arrays
     teacher: Arrays = field(default_factory=dict)  # the global adapter, for who has not seen it yet
@@ -91,6 +92,11 @@ class Refusal:
 
     client: int
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Halt(Refusal):
+    """A refusal without which the round must not close: work that is paid for would be lost. The run can be resumed."""
 
 
 Reply = Answer | list[Report | Tuned] | Score | Refusal

@@ -13,7 +13,7 @@ from flwr import __version__
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 from strategies.failure import RunFailedError
-from strategies.messages import Answer, Arrays, Assignment, Refusal, Reply, Report, Score, Tuned
+from strategies.messages import Answer, Arrays, Assignment, Halt, Refusal, Reply, Report, Score, Tuned
 
 Said = TypeVar("Said", Answer, Report, Tuned, Score, Refusal)
 MESSAGE_TYPE = {"prepare": "query", "train": "train", "score": "evaluate"}
@@ -37,7 +37,8 @@ def parcel(shared: Arrays, arms: dict[str, Arrays], teacher: Arrays | None = Non
 
 def assign(assignment: Assignment, node: int, parcel: ArrayRecord) -> Message:
     """An assignment, addressed; its arrays are those in the parcel."""
-    facts = {key: value for key, value in vars(assignment).items() if key not in ("shared", "arms", "teacher")}
+    kept = ("shared", "arms", "teacher", "spend_seconds")
+    facts = {key: value for key, value in vars(assignment).items() if key not in kept}
     return Message(records(parcel, facts), dst_node_id=node, message_type=MESSAGE_TYPE[assignment.kind])
 
 
@@ -71,7 +72,9 @@ def replied(message: Message) -> Reply:
         return [heard(one, arrays) for one in said]
     if kind == "answer":
         return typed(Answer(**said, arrays=arrays))
-    return typed(Score(**said)) if kind == "score" else typed(Refusal(**said))
+    if kind == "score":
+        return typed(Score(**said))
+    return typed(Halt(**said) if kind == "halt" else Refusal(**said))
 
 
 def heard(facts: dict[str, Any], arrays: Arrays) -> Report | Tuned:

@@ -111,7 +111,7 @@ def test_an_environment_that_cannot_be_made_names_the_peer_and_the_reason(tmp_pa
 def test_every_peer_has_requirements_and_a_script():
     names = {path.stem for path in PEERS.glob("*.txt")}
     assert names
-    assert names | {"serving", "ours"} == {path.stem for path in PEERS.glob("*.py")}
+    assert names | {"serving", "ours", "gates"} == {path.stem for path in PEERS.glob("*.py")}
 
 
 def test_our_side_of_the_engine_benchmark_fits_within_its_evaluations():

@@ -20,6 +20,7 @@ from quantum.density import Channel, depolarizing_transfer
 from quantum.executor import EXECUTORS, executor, visit_seed
 from quantum.mitigation import confused, mitigated, nearest_probabilities
 from quantum.vqc import vqc
+from recipes.schema import EXECUTORS as NAMED
 from recipes.schema import InputError, RecipeError, split_executor
 
 SHOTS = 4096
@@ -92,6 +93,7 @@ LAWS = {  # executor → the probabilities that it should have
     "aer": by_statevector,
     "noisy:manila": by_aer_on_the_whole_device,
     "depolarizing:0.02": by_density_matrix,
+    "ibm-local:manila": by_aer_on_the_whole_device,
 }
 
 
@@ -101,7 +103,8 @@ def spec(request):
 
 
 def test_the_suite_covers_every_executor_there_is():
-    assert {split_executor(spec)[0] for spec in LAWS} == set(EXECUTORS)
+    assert {split_executor(spec)[0] for spec in LAWS} == set(EXECUTORS) - {"ibm"}
+    assert set(EXECUTORS) == set(NAMED)
 
 
 # --- circuits and bounds -------------------------------------------------------------------------------------------
@@ -168,7 +171,7 @@ def test_a_circuit_without_parameters_runs_once_a_row(spec):
     assert run.shots is None or len({row.tobytes() for row in found}) == 3  # equal rows have shots of their own
 
 
-@pytest.mark.parametrize("spec", [spec for spec in LAWS if not spec.startswith(("noisy", "depolarizing"))])
+@pytest.mark.parametrize("spec", [spec for spec in LAWS if not spec.startswith(("noisy", "depolarizing", "ibm"))])
 def test_expectations_are_qiskits(spec):
     rows = rows_of(crooked(), 5)
     observables = [
@@ -216,8 +219,11 @@ def test_what_cannot_be_run_is_refused_in_one_line(spec):
         with pytest.raises(ValueError, match=complaint):
             run.expectations(crooked(), [SparsePauliOp("ZZZ")], rows)
     rows = rows_of(crooked(), 2)
-    with pytest.raises(ValueError, match="the circuit holds measure; an executor measures every qubit itself"):
-        run.probabilities(crooked().measure_all(inplace=False), rows)
+    again = crooked().copy()
+    again.reset(0)
+    for odd, name in ((crooked().measure_all(inplace=False), "measure"), (again, "reset")):
+        with pytest.raises(ValueError, match=f"the circuit holds {name}; an executor runs gates and measures every"):
+            run.probabilities(odd, rows)
     with pytest.raises(RecipeError, match=r"2 rows of 40 qubits need 32768\.0 GiB, above 4 GiB; lower"):
         run.probabilities(QuantumCircuit(40), np.zeros((2, 0)))
     for observables, complaint in (
@@ -350,6 +356,10 @@ def test_a_deep_wide_circuit_goes_by_trajectories_and_says_so(monkeypatch, caplo
         found = executor("depolarizing:0.02", shots=SHOTS, seed=0).probabilities(crooked(), rows)
     assert "depolarizing:0.02: a trajectory a shot; trajectories above 2 qubits" in caplog.text
     assert_drawn_from(found, by_density_matrix(crooked(), rows), SHOTS)
+    odd = QuantumCircuit(3)
+    odd.rccx(0, 1, 2)
+    with pytest.raises(ValueError, match="trajectories know no gate rccx; write it in Aer's gates, or use at most 2"):
+        executor("depolarizing:0.02", shots=1, seed=0).probabilities(odd, np.zeros((1, 0)))
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from strategies.messages import Answer, Assignment, Refusal, Report, Score, Tuned
+from strategies.messages import Answer, Assignment, Halt, Refusal, Report, Score, Tuned
 from strategies.wire import assign, assigned, count_bytes, pack, parcel, replied, reply
 
 NAMES = st.text("abcXYZ0_/.", min_size=1, max_size=8)
@@ -27,7 +27,7 @@ SOUND = {bool: st.booleans(), str: st.text(), int: COUNTS, float: FLOATS}
 def said(what, known=None):
     """A message of plain values, whatever they are."""
     by_arm = st.dictionaries(ARMS, FLOATS)
-    values = {"arrays": NAMED, "accuracy": by_arm, "loss": by_arm} | (known or {})
+    values = {"arrays": NAMED, "accuracy": by_arm, "loss": by_arm, "spend_seconds": st.just(0.0)} | (known or {})
     return st.builds(what, **{f.name: values[f.name] if f.name in values else SOUND[f.type] for f in fields(what)})
 
 
@@ -37,6 +37,7 @@ REPLIES = {
     "a tuned teacher": st.tuples(said(Report, {"arm": ARMS}), said(Tuned)).map(list),
     "score": said(Score),
     "refusal": said(Refusal),
+    "halt": said(Halt),
 }
 ASSIGNMENTS = said(
     Assignment,

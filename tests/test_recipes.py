@@ -73,6 +73,8 @@ def read(section, values):
         unread = {"tau", "mean"}
     elif values.get("kind") == "qcnn":
         unread = {"reps", "entanglement"}
+    elif section is Recipe and not values.get("executor", "exact").startswith("ibm"):
+        unread = {"hardware"}
     return {key: value for key, value in values.items() if key not in unread}
 
 
