@@ -4,8 +4,10 @@ In round 1, or as long as nobody else's counts, a client's teacher is its own, t
 have been averaged it is the global one. B rows that a student is fitted on, labelled ones first; V held-out rows.
 """
 
+import logging
 from dataclasses import dataclass
 from io import BytesIO
+from math import log as ln
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -15,9 +17,12 @@ from numpy.typing import NDArray
 from client.memory import home
 from client.participant import Participant
 from data.whole import write_whole
+from recipes.schema import InputError
 from strategies.messages import Assignment, Tuned
 from teacher.protocol import Teacher
 from teacher.soft_labels import held_out
+
+log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
 
 Floats = NDArray[np.float64]
 OWN = 0  # the round of the teacher that a client tuned by itself
@@ -51,9 +56,13 @@ def attend(who: Participant, assignment: Assignment) -> tuple[Lessons, list[Tune
     if number > OWN:
         teacher.load_adapter(teacher.adapter() | assignment.teacher)  # what does not travel is the same for all
         kept = kept or keep(said(who, teacher), who, run, number)
-    if tunes or not kept:
-        rows, validation = who.share.train, who.share.validation
-        teacher.tune(rows.texts, rows.labels, validation.texts, validation.labels)
+    try:
+        if tunes or not kept:
+            rows, validation = who.share.train, who.share.validation
+            teacher.tune(rows.texts, rows.labels, validation.texts, validation.labels)
+    except InputError as error:
+        log.warning("client %03d goes on with no teacher of its own: %s", who.number, error)
+        return kept or silence(who), [], f"no teacher of its own: {error}"
     kept = kept or keep(said(who, teacher), who, run, OWN)
     if not tunes:
         return kept, [], note
@@ -74,6 +83,12 @@ def said(who: Participant, teacher: Teacher) -> Lessons:
     soft_BK = teacher.soft_labels(texts, distil.temperature) if distil.weight else beliefs_VK[:0]
     loss, accuracy, _ = held_out(beliefs_VK, share.validation.labels)
     return Lessons(soft_BK, beliefs_VK, loss, accuracy)
+
+
+def silence(who: Participant) -> Lessons:
+    """Of a client whose rows no teacher can be tuned on: nothing to distil, and the loss of knowing nothing, ln K."""
+    evenly_VK = np.full((len(who.share.validation), who.n_classes), 1 / who.n_classes)
+    return Lessons(evenly_VK[:0], evenly_VK, ln(who.n_classes), 1 / who.n_classes)
 
 
 def path(who: Participant, run: str, number: int) -> Path:

@@ -69,10 +69,10 @@ class Participant:
         """Rows as the numbers a student reads; texts themselves when there are no stages."""
         return through(self.stages[1:], shared, self.vectors(rows, shared)) if self.stages else rows.texts
 
-    def fitted(self, shared: Arrays) -> Any:
+    def fitted(self, shared: Arrays, *, taught: bool) -> Any:
         """What a student is fitted on: the labelled rows, then, when a teacher speaks of them, the others."""
         labelled = self.features(self.share.train, shared)
-        if not self.recipe.distil.weight or not len(self.share.unlabelled):
+        if not taught or not len(self.share.unlabelled):
             return labelled
         return np.vstack([labelled, self.features(self.share.unlabelled, shared)])
 

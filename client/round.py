@@ -35,7 +35,8 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
     lost = assignment.memory_round > 0 and before is None
     notes = [note, f"memory of round {assignment.memory_round} was lost, started anew" if lost else ""]
     memory = before or Memory(maxiter=recipe.optimiser.maxiter, student_loss={})
-    x, x_held_out = who.fitted(assignment.shared), who.features(held_out, assignment.shared)
+    x_held_out = who.features(held_out, assignment.shared)
+    x = who.fitted(assignment.shared, taught=len(lessons.soft) > 0)
     student_loss, budget = dict(memory.student_loss), Budget(memory.maxiter, memory.maxiter, 0.0)
     if "student" in assignment.arms and "student" in student_loss:  # its twin gets the same budget
         budget = regulate(recipe.regulate, memory.maxiter, student_loss["student"], lessons.loss)
@@ -43,7 +44,8 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
         notes.append(budget.held_back(recipe.regulate.law))
         log.warning("round %d  client %03d  %s", assignment.round, who.number, notes[-1])
     distil, seed = recipe.distil, who.seed(assignment.round)
-    guidance = Guidance(lessons.soft, distil.weight, distil.temperature, distil.proximal)
+    weight = distil.weight if len(lessons.soft) else 0.0  # nobody teaches a client without a teacher
+    guidance = Guidance(lessons.soft, weight, distil.temperature, distil.proximal)
     reports: list[Report | Tuned] = []
     for name, arrays in assignment.arms.items():
         arm = who.arms[name]

@@ -1,8 +1,8 @@
 """How the clients' adapters become the global teacher's.
 
 An adapter is arrays by name. `<layer>/A` (r, d_in) and `<layer>/B` (d_out, r) are a LoRA pair (Hu et al. 2021,
-arXiv:2106.09685) that moves the layer's weights by ΔW = B·A: a teacher sends B with its scale α/r multiplied in, so
-that clients of different rank speak of the same ΔW. All other arrays (a head; a tiny teacher whole) are averaged.
+arXiv:2106.09685) that moves the layer's weights by ΔW = s·B·A. The scale s is the recipe's α/r, one for all, also for
+adapters of another rank than its r. All other arrays (a head; a tiny teacher whole) are averaged.
 """
 
 from collections.abc import Callable, Sequence

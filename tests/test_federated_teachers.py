@@ -11,6 +11,7 @@ from client import round as visits
 from client.lessons import attend
 from client.participant import participant
 from recipes.load import load
+from recipes.schema import InputError
 from server import checkpoint
 from server.ledger import lines, untimed
 from server.summary import regulated
@@ -210,17 +211,23 @@ def test_a_client_without_a_usable_adapter_is_named_and_its_student_still_counts
     assert sorted(line["arms"]["student"]["clients"]) == ["0", "1", "2"]
 
 
-def test_a_client_that_cannot_tune_its_teacher_says_why_and_the_others_go_on(go, monkeypatch):
-    tune = TinyTeacher.tune
+def test_a_client_that_cannot_tune_its_teacher_says_why_and_learns_from_the_others(go, monkeypatch):
+    overrides = ("teacher.federate=average", "rounds=2", "distil.weight=1", "data.labelled=0.5")
+    recipe, tune = load("smoke", [*SMALL, *overrides]), TinyTeacher.tune
 
     def fails(self, texts, *rows):
         if texts == participant(recipe.as_json(), 1).share.train.texts:
-            raise ValueError("one class only")
+            raise InputError("one class only")
         return tune(self, texts, *rows)
 
-    recipe = load("smoke", [*SMALL, "teacher.federate=average", "rounds=2"])
     monkeypatch.setattr(TinyTeacher, "tune", fails)
-    _, folder = go("run", "teacher.federate=average", "rounds=2")
+    _, folder = go("run", *overrides)
     first, second = rounds(folder)
-    assert first["failed"] == {"1": "ValueError: one class only"}
-    assert second["failed"] == {}  # the global teacher is there, and nobody has to tune
+    assert (first["failed"], second["failed"]) == ({"1": "sent 0 adapters, not 1"}, {})
+    without, beside = (first["arms"]["student"]["clients"][client] for client in "12")
+    assert without["note"] == "no teacher of its own: one class only"
+    assert (without["teacher_loss"], without["teacher_accuracy"]) == (np.log(2), 0.5)
+    assert (without["examples"], beside["examples"]) == (18, 36)  # hidden labels without a teacher are no use
+    later = second["arms"]["student"]["clients"]["1"]  # the global teacher is there, and nobody has to tune
+    assert (later["note"], later["examples"]) == ("", 36)
+    assert later["teacher_loss"] != np.log(2)
