@@ -5,6 +5,7 @@ B rows, E sets of angles, P angles, D = 2^n basis states, K classes, T shifts.
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from quantum.executor import Executor
     from quantum.shift import Shifts
     from quantum.statevector import Compiled
+
+log = logging.getLogger(__name__)
 
 
 class CircuitStudent:
@@ -61,7 +64,9 @@ class CircuitStudent:
         """For exact gradients; torch is first needed here."""
         from quantum.engine import Engine
 
-        return Engine(self.ansatz, precision="double")
+        engine = Engine(self.ansatz, precision="double")
+        log.info("gradients of the exact engine: %s", engine.backend)
+        return engine
 
     @cached_property
     def shifts(self) -> Shifts:
