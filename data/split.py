@@ -73,12 +73,10 @@ def deal(corpus: Corpus, config: DataConfig, clients: int, seed: int) -> Deal:
 
 
 def share(corpus: Corpus, config: DataConfig, rows: NDArray[np.int64], client: int, seed: int) -> Share:
-    """A client's rows: at most `data.rows` of them, a fifth for validation, a fifth for the test."""
+    """A client's rows, in three parts."""
     rng = stream(seed, "share", client)
-    if corpus.splits is None:
-        train, validation, test = fifths(corpus, config, rows, client, rng)
-    else:
-        train, validation, test = as_given(corpus, corpus.splits[rows], config, rows, client, rng)
+    divide = fifths if corpus.splits is None else as_given
+    train, validation, test = divide(corpus, config, rows, client, rng)
     names, counts = np.unique(corpus.domains[np.concatenate([train, validation, test])], return_counts=True)
     domains = {corpus.domain_names[d]: int(count) for d, count in zip(names, counts, strict=True)}
     train_rows, validation_rows, test_rows = (
@@ -88,7 +86,7 @@ def share(corpus: Corpus, config: DataConfig, rows: NDArray[np.int64], client: i
 
 
 def fifths(corpus: Corpus, config: DataConfig, rows: NDArray[np.int64], client: int, rng: np.random.Generator) -> Parts:
-    """Three, one and one fifth of at most `data.rows` rows."""
+    """At most `data.rows` rows: a fifth for validation, a fifth for the test."""
     kept = draw(corpus, rows, config.rows, rng)[0] if 0 < config.rows < len(rows) else rows
     if len(kept) < SMALLEST:
         advice = "raise data.rows" if config.rows and len(rows) >= SMALLEST else OTHERWISE
@@ -102,22 +100,17 @@ def fifths(corpus: Corpus, config: DataConfig, rows: NDArray[np.int64], client: 
 
 
 def as_given(
-    corpus: Corpus,
-    splits: NDArray[np.int64],
-    config: DataConfig,
-    rows: NDArray[np.int64],
-    client: int,
-    rng: np.random.Generator,
+    corpus: Corpus, config: DataConfig, rows: NDArray[np.int64], client: int, rng: np.random.Generator
 ) -> Parts:
-    """The rows of each split, three fifths of `data.rows` to train on and one to validate with at most."""
-    train, validation, test = (rows[splits == split] for split in (TRAIN, VALIDATION, TEST))
-    cut = config.rows > 0
-    if cut and config.rows < SMALLEST:
-        raise DataError(f"data.rows is {config.rows}; a client needs {SMALLEST} to train and validate: raise it")
-    if not (len(train) and len(validation) and len(test)):
+    """The rows of each split; of `data.rows`, three fifths to train on and one to validate with, and all test rows."""
+    assert corpus.splits is not None
+    train, validation, test = (rows[corpus.splits[rows] == split] for split in (TRAIN, VALIDATION, TEST))
+    enough = len(train) and len(validation) and len(test)
+    if not enough or 0 < config.rows < SMALLEST:
         held = f"{len(train)} rows to train on, {len(validation)} to validate and {len(test)} to test"
-        raise DataError(f"client {client} holds {held}; it needs some of each: {OTHERWISE}")
-    if cut:
+        advice = f"raise data.rows to {SMALLEST} or more" if enough else OTHERWISE
+        raise DataError(f"client {client} holds {held}; it needs some of each: {advice}")
+    if config.rows:
         train = draw(corpus, train, min(len(train), 3 * config.rows // 5), rng)[0]
         validation = draw(corpus, validation, min(len(validation), config.rows // 5), rng)[0]
     return train, validation, test

@@ -19,7 +19,9 @@ from data.features import Pca
 from data.kmers import Kmers
 from data.partition import PARTITIONS
 from data.split import deal
+from recipes.load import load as load_recipe
 from recipes.schema import DataConfig
+from server.ready import ready
 
 COUNTS = {  # of the files as they were cut
     "genomic": (4800, 1600, 1600),
@@ -161,7 +163,12 @@ def test_worked_example(senti):
             "data.reference_rows is 29 of 30 validation rows, and 4 clients need 1 each; "
             "lower data.reference_rows to 26 or less",
         ),
-        ({"rows": 4}, 2, "data.rows is 4; a client needs 5 to train and validate: raise it"),
+        (
+            {"rows": 4},
+            2,
+            "client 0 holds 29 rows to train on, 12 to validate and 9 to test; it needs some of each: "
+            "raise data.rows to 5 or more",
+        ),
         (
             {"reference_rows": 28},
             2,
@@ -267,6 +274,13 @@ def test_a_hub_data_set_without_a_validation_split_lends_every_fifth_row_of_each
     corpus = load(DataConfig(corpus="genomic"), 0)
     counts = [np.bincount(corpus.labels[corpus.splits == split]).tolist() for split in (TRAIN, VALIDATION, TEST)]
     assert counts == [[20, 20], [5, 5], [5, 5]]
+
+
+@pytest.mark.parametrize("corpus", SOURCES)
+def test_a_plan_knows_the_classes_of_a_corpus_that_is_not_here(corpus, monkeypatch):
+    monkeypatch.delenv("QFLOCK_DATA", raising=False)
+    recipe = load_recipe("smoke", [f"data.corpus={corpus}"])
+    assert ready(recipe, fetch=False) == len(SOURCES[corpus].classes)
 
 
 def test_every_divided_corpus_has_a_source():

@@ -8,7 +8,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from data.corpus import DataError
 from data.kmers import Kmers, refuse_foreign, spaced_kmers
+from recipes.load import load
 from recipes.schema import FeaturesConfig
+from server.ready import ready
 from teacher.encoders import encoder
 
 NO_LABELS = np.empty(0, dtype=np.int64)
@@ -77,6 +79,11 @@ def test_other_letters_name_the_row_and_the_letter(row, error):
     with pytest.raises(DataError) as raised:
         Kmers(3, 1).counts(["ACGT", row])
     assert str(raised.value) == error
+
+
+def test_words_of_english_are_refused_before_a_run_begins():
+    with pytest.raises(DataError, match="; DNA is A, C, G, T and N: "):
+        ready(load("smoke", ["features.encoder=kmers"]), fetch=True)
 
 
 def test_where_a_row_was_found_is_said():
