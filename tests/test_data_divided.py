@@ -276,6 +276,31 @@ def test_a_hub_data_set_without_a_validation_split_lends_every_fifth_row_of_each
     assert counts == [[20, 20], [5, 5], [5, 5]]
 
 
+@pytest.mark.hub
+def test_real_hub_splits_read_like_the_fakes(monkeypatch):
+    datasets = pytest.importorskip("datasets", reason="needs the extra: pip install 'qflock[hub]'")
+    features = datasets.Features(seq=datasets.Value("string"), label=datasets.Value("int64"))
+    parts = {"train": (["AC", "AG", "AT", "CA", "CC"], [0, 0, 1, 1, 1]), "test": (["GG", "TT"], [0, 1])}
+    made = {
+        name: datasets.Dataset.from_dict({"seq": seq, "label": label}, features=features)
+        for name, (seq, label) in parts.items()
+    }
+    monkeypatch.delenv("QFLOCK_DATA", raising=False)
+    monkeypatch.setattr(datasets, "load_dataset", lambda name: datasets.DatasetDict(**made))
+    corpus = load(DataConfig(corpus="genomic"), 0)
+    assert dict(zip(corpus.texts, corpus.splits.tolist(), strict=True)) == (
+        {"GG": TEST, "TT": TEST, "CC": VALIDATION} | dict.fromkeys(("AC", "AG", "AT", "CA"), TRAIN)
+    )
+
+
+@pytest.mark.hub
+def test_a_hub_out_of_reach_is_one_line(monkeypatch):
+    pytest.importorskip("datasets", reason="needs the extra: pip install 'qflock[hub]'")
+    monkeypatch.delenv("QFLOCK_DATA", raising=False)  # and conftest sets HF_HUB_OFFLINE
+    with pytest.raises(DataError, match=r"^corpus tweets is not here: .*; hf:.* cannot be loaded: "):
+        load(DataConfig(corpus="tweets"), 0)
+
+
 @pytest.mark.parametrize("corpus", SOURCES)
 def test_a_plan_knows_the_classes_of_a_corpus_that_is_not_here(corpus, monkeypatch):
     monkeypatch.delenv("QFLOCK_DATA", raising=False)
