@@ -2,6 +2,7 @@
 
 Looked for in $QFLOCK_DATA/<folder>/{train,val,test}.tsv.gz, `label<TAB>text` a line, labels 0, 1, … or by name. Without
 that folder, `genomic` and `tweets` are asked for by name at the Hugging Face hub, through the optional extra `hub`.
+Files may hold another cut than the hub's: accuracies on the one say nothing about the other.
 
 genomic  human or worm, 200 letters of DNA: Grešová et al. 2023, Genomic Benchmarks (Apache-2.0)
 tweets   SemEval-2017 task 4 as in TweetEval, Barbieri et al. 2020, arXiv:2010.12421
@@ -72,7 +73,7 @@ def from_files(folder: Path, config: DataConfig) -> Iterator[Row]:
 def from_hub(corpus: str) -> tuple[str, Iterator[Row]]:
     """From the hub, where a data set is there by its own name; without a validation split it lends every fifth row."""
     source, root = SOURCES[corpus], os.environ.get("QFLOCK_DATA", "")
-    wanted = f"{source.folder}/{{{','.join(SPLITS.values())}}}.tsv.gz, label<TAB>text a line"
+    wanted = f"{source.folder}/{{{','.join(reversed(SPLITS.values()))}}}.tsv.gz, label<TAB>text a line"
     looked = f"QFLOCK_DATA is {root}, without a folder {source.folder}" if root else "QFLOCK_DATA is not set"
     if not source.hub:
         raise DataError(f"corpus {corpus} is not here: {looked}; set it to a folder that holds {wanted}")

@@ -183,7 +183,7 @@ def test_too_few_rows_say_what_to_change(senti, config, clients, error):
     assert str(raised.value) == error
 
 
-FILES = "{test,val,train}.tsv.gz, label<TAB>text a line"
+FILES = "{train,val,test}.tsv.gz, label<TAB>text a line"
 
 
 @pytest.mark.parametrize("corpus", ["senti", "stega", "topic"])
