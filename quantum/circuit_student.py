@@ -5,6 +5,7 @@ B rows, E sets of angles, P angles, D = 2^n basis states, K classes, T shifts.
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from quantum.executor import Executor
     from quantum.shift import Shifts
     from quantum.statevector import Compiled
+
+log = logging.getLogger(__name__)
 
 
 class CircuitStudent:
@@ -62,7 +65,9 @@ class CircuitStudent:
         """For exact gradients; torch is first needed here."""
         from quantum.engine import Engine
 
-        return Engine(self.ansatz, precision="double")
+        engine = Engine(self.ansatz, precision="double")
+        log.info("gradients of the exact engine: %s", engine.backend)
+        return engine
 
     @cached_property
     def shifts(self) -> Shifts:

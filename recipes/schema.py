@@ -57,14 +57,16 @@ class Section:
 class DataConfig(Section):
     """Which texts, and who holds them."""
 
-    corpus: Literal["synthetic", "reviews", "text"] = "synthetic"
+    corpus: Literal["synthetic", "reviews", "text", "genomic", "tweets", "senti", "stega", "topic"] = "synthetic"
     path: str = ""  # `text` only: a file, a folder with one file a domain, or hf:owner/name
     text_column: str = "text"
     label_column: str = "label"
     partition: Literal["iid", "domain", "shards", "dirichlet"] = "iid"
     alpha: Annotated[float, Between(0, above=True)] = 0.5  # `dirichlet`: small is skewed
     shards: Annotated[int, Between(1, 100)] = 2  # `shards`: label-sorted pieces a client holds
-    rows: Annotated[int, Between(0)] = 0  # most rows a client keeps; 0 keeps all
+    rows: Annotated[int, Between(0)] = (
+        0  # most rows a client keeps, 6:2:2; 0 keeps all; a given test split is never cut
+    )
     reference_rows: Annotated[int, Between(10)] = 200  # held out for the server, never trained on
     labelled: Annotated[float, Between(0, 1, above=True)] = 1.0  # share of the training rows that keep their labels
 
@@ -82,8 +84,10 @@ class DataConfig(Section):
 class FeaturesConfig(Section):
     """How a text becomes one number a qubit, each in [0, 1]."""
 
-    encoder: Literal["tfidf", "minilm"] = "tfidf"
+    encoder: Literal["tfidf", "minilm", "kmers"] = "tfidf"
     buckets: Annotated[int, Between(16, 65536)] = 1024  # `tfidf`: hashed vocabulary size
+    k: Annotated[int, Between(1, 6)] = 3  # `kmers`: letters of a word of DNA
+    stride: Annotated[int, Between(1, 100)] = 1  # `kmers`: letters from the start of one word to the next
     reduction: Literal["trained", "pca"] = "trained"
     steps: Annotated[int, Between(1, 50)] = 3  # `trained`: exchanges in which the reduction is averaged
 

@@ -41,6 +41,8 @@ def priced(recipe: Recipe) -> Table:
         table.add_row(name, f"{model.name}, {model.parameters:,} parameters, {count_bytes(arrays):,} bytes")
         if isinstance(model, CircuitStudent):
             table.add_row("circuit", circuit(recipe, model))
+            if recipe.optimiser.kind == "adam":
+                table.add_row("gradients", f"exact engine, {model.engine.backend}")
             if split_executor(recipe.executor)[0] in ("noisy", "depolarizing"):
                 table.add_row("noise", method(recipe.executor, model.ansatz.circuit))
     table.add_row("data", f"{recipe.data.corpus}, {recipe.data.partition} partition, {recipe.clients} clients")

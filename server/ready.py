@@ -2,6 +2,8 @@
 
 from data.assets import MINILM, REVIEWS, cache_folder, extract
 from data.corpus import load
+from data.divided import SOURCES, folder_of
+from data.kmers import refuse_foreign, shortened
 from data.split import deal
 from quantum.arms import arms
 from quantum.executor import executor
@@ -10,7 +12,8 @@ from recipes.schema import Recipe, RecipeError, split_executor
 from teacher.encoders import encoder
 from teacher.tiny import teacher
 
-CLASSES = {"synthetic": 2, "reviews": 2}  # known without reading a corpus
+# known without reading a corpus
+CLASSES = {"synthetic": 2, "reviews": 2} | {name: len(source.classes) for name, source in SOURCES.items()}
 
 
 def ready(recipe: Recipe, *, fetch: bool) -> int:
@@ -23,6 +26,9 @@ def ready(recipe: Recipe, *, fetch: bool) -> int:
         corpus = load(recipe.data, recipe.seed)
         deal(corpus, recipe.data, recipe.clients, recipe.seed)
         n_classes = len(corpus.classes)
+        if recipe.features.encoder == "kmers":
+            for row in corpus.texts:
+                refuse_foreign(shortened(row), row)
     for name, arm in arms(recipe.student, n_classes).items():
         if (least := arm.step(recipe.optimiser)) > recipe.optimiser.maxiter:
             raise RecipeError(
@@ -43,4 +49,6 @@ def at_hand(recipe: Recipe) -> bool:
     """Whether reading the corpus needs no network."""
     if recipe.data.corpus == "reviews":
         return (cache_folder() / REVIEWS.file).is_file()
+    if recipe.data.corpus in SOURCES:
+        return folder_of(recipe.data.corpus) is not None
     return not recipe.data.path.startswith("hf:")

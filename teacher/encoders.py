@@ -25,4 +25,11 @@ def tfidf(config: FeaturesConfig) -> Stage:
     return TfIdf(config.buckets)
 
 
-ENCODERS: dict[str, Callable[[FeaturesConfig], Stage]] = {"minilm": minilm, "tfidf": tfidf}
+def kmers(config: FeaturesConfig) -> Stage:
+    """Counts of short words of DNA; no download."""
+    from data.kmers import Kmers
+
+    return Kmers(config.k, config.stride)
+
+
+ENCODERS: dict[str, Callable[[FeaturesConfig], Stage]] = {"minilm": minilm, "tfidf": tfidf, "kmers": kmers}
