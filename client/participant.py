@@ -59,10 +59,10 @@ class Participant:
             yield one
 
     def statistics(self, name: str, shared: Arrays) -> Arrays:
-        """This client's answer about one stage, from its training rows."""
+        """This client's answer about one stage, from its training rows; an encoder reads no label, so all."""
         index = [stage.name for stage in self.stages].index(name)
         stage, rows = self.stages[index], self.share.train
-        before: Any = self.vectors(rows, shared) if index else rows.texts
+        before: Any = self.vectors(rows, shared) if index else rows.texts + self.share.unlabelled.texts
         return stage.local(arrays_of(stage, shared), before, rows.labels)
 
     def features(self, rows: Rows, shared: Arrays) -> Any:

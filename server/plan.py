@@ -61,7 +61,8 @@ def priced(recipe: Recipe) -> Table:
     table.add_row("spends", spends(recipe, rows, most))
     if recipe.paid():
         table.add_row("QPU", str(price(recipe)))
-    table.add_row("bytes up", f"{up:,} a client and round, {up * fits:,} in all, and the feature stages once")
+    adapters = f"; adapters in {recipe.teacher.rounds} of the rounds" if recipe.teacher.tunes(1) else ""
+    table.add_row("bytes up", f"{up:,} a client and round, {up * fits:,} in all, and the feature stages once{adapters}")
     slower = "" if recipe.executor == "exact" else f"; {recipe.executor} comes on top of it"
     took = START_SECONDS + seconds + recipe.rounds * 0.3
     table.add_row("time", f"about {took:.0f} s here on the exact engine, texts encoded already{slower}")

@@ -121,3 +121,13 @@ def test_damaged_lessons_are_named_and_empty_ones_are_learned_again(alone):
         path(who, "run", 0).write_bytes(torn)
         with pytest.raises(ValueError, match=r"lessons-0000.npz is damaged .*; delete it, and this client asks its"):
             attend(who, ask(2))
+
+
+def test_words_are_counted_in_all_texts_and_the_reduction_is_trained_on_labelled_rows(alone):
+    full, tenth = alone("data.labelled=1"), alone("data.labelled=0.1")
+    for key, array in full.statistics("encoder", {}).items():
+        assert_array_equal(tenth.statistics("encoder", {})[key], array)
+    seen = []
+    tenth.stages[1].local = lambda arrays, rows, labels: seen.append((len(rows), len(labels))) or {}
+    tenth.statistics("reduction", {f"encoder/{key}": array for key, array in full.statistics("encoder", {}).items()})
+    assert seen == [(4, 4)]
