@@ -46,4 +46,4 @@ UNGUIDED = Guidance(np.zeros((0, 0)))
 def divergence(teacher_BK: Floats, student_BK: Floats) -> float:
     """Mean KL(teacher‖student) in nats, 1/B · Σ t·ln(t/s); probabilities clipped at 1e-12."""
     t, s = (np.maximum(probs, SMALLEST) for probs in (teacher_BK, student_BK))
-    return float((teacher_BK * np.log(t / s)).sum(axis=1).mean())
+    return max(0.0, float((teacher_BK * np.log(t / s)).sum(axis=1).mean()))  # rounding can leave −1e-17

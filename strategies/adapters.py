@@ -46,9 +46,9 @@ def exact(updates: Sequence[Arrays], weights: Sequence[float], rank: int = 0) ->
     is no higher than the sum's own.
     """
     shares = np.asarray(weights, dtype=np.float64) / sum(weights)
-    others = [{name: array for name, array in update.items() if name[-2:] not in ("/A", "/B")} for update in updates]
-    merged = weighted_mean(others, weights, others[0])
-    for layer in sorted(layers(updates[0])):
+    paired = layers(updates[0])
+    merged = average([{n: a for n, a in update.items() if n[:-2] not in paired} for update in updates], weights)
+    for layer in sorted(paired):
         A = np.vstack([update[f"{layer}/A"] for update in updates]).astype(np.float64)
         B = np.hstack([w * update[f"{layer}/B"].astype(np.float64) for w, update in zip(shares, updates, strict=True)])
         like = updates[0][f"{layer}/A"].dtype
@@ -75,7 +75,7 @@ def factored(B: Matrix, A: Matrix, rank: int) -> tuple[Matrix, Matrix]:
 
 def layers(adapter: Arrays) -> set[str]:
     """The layers that have a LoRA pair."""
-    return {name.removesuffix("/A") for name in adapter if name.endswith("/A")}
+    return {name[:-2] for name in adapter if name.endswith("/A") and f"{name[:-2]}/B" in adapter}
 
 
 def reranked(adapter: Arrays, ranks: dict[str, int]) -> Arrays:
@@ -83,7 +83,7 @@ def reranked(adapter: Arrays, ranks: dict[str, int]) -> Arrays:
     shapes = {name: array.shape for name, array in adapter.items()}
     for layer in layers(adapter) & ranks.keys():
         shapes[f"{layer}/A"] = (ranks[layer], *shapes[f"{layer}/A"][1:])
-        shapes[f"{layer}/B"] = (*shapes.get(f"{layer}/B", ())[:1], ranks[layer])
+        shapes[f"{layer}/B"] = (*shapes[f"{layer}/B"][:1], ranks[layer])
     return {name: np.broadcast_to(np.zeros(1, adapter[name].dtype), shape) for name, shape in shapes.items()}
 
 

@@ -82,7 +82,7 @@ def adapters(said: Said, current: Arrays, *, asked: bool, any_rank: bool) -> tup
     """
     usable: list[Tuned] = []
     failed: Failed = {}
-    for client, reply in said:
+    for client, reply in sorted(said, key=lambda pair: pair[0]):
         sent = [one for one in reply if isinstance(one, Tuned)] if isinstance(reply, list) else []
         if isinstance(reply, list) and len(sent) != asked:
             failed[client] = f"sent {len(sent)} adapters, not {int(asked)}"
@@ -92,7 +92,6 @@ def adapters(said: Said, current: Arrays, *, asked: bool, any_rank: bool) -> tup
             failed[client] = f"tuned its teacher on {sent[0].examples} rows"
         else:
             usable += sent
-    usable.sort(key=lambda one: one.client)
     common = current or commonest(
         [reranked(one.arrays, dict.fromkeys(ranks(one.arrays), 0)) if any_rank else one.arrays for one in usable]
     )

@@ -15,6 +15,8 @@ def unusable(report: Report, expected: Arrays) -> str | None:
     for name in ("student_loss", "teacher_loss", "divergence"):
         if not math.isfinite(getattr(report, name)):
             return f"{report.arm}: {name} is {getattr(report, name)}"
+    if report.divergence < 0:  # which no divergence is; it would buy weight in the average
+        return f"{report.arm}: divergence is {report.divergence}"
     return wrong_arrays(report.arrays, expected, f"{report.arm}: ")
 
 

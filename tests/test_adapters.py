@@ -172,6 +172,16 @@ def test_under_exact_aggregation_ranks_may_differ_but_a_pair_must_fit():
     assert failed == {2: "adapter: l/B is float32[5, 3]; expected float32[5, 4]"}
 
 
+def test_half_a_pair_is_no_pair_and_does_not_stop_the_server():
+    half = {name: lora()[name] for name in ("l/A", "head")}
+    usable, failed = collect.adapters(sent(lora(), half, lora()), {}, asked=True, any_rank=True)
+    assert ([one.client for one in usable], failed) == (
+        [0, 2],
+        {1: "adapter: sent head, l/A; expected head, l/A, l/B"},
+    )
+    assert_array_equal(exact([half, half], [1, 1])["l/A"], half["l/A"])
+
+
 def test_adapters_come_when_they_are_asked_for_from_who_they_say():
     none = [(0, []), (1, [])]
     assert collect.adapters(none, {}, asked=True, any_rank=False)[1] == dict.fromkeys((0, 1), "sent 0 adapters, not 1")
