@@ -29,6 +29,7 @@ class Adapted:
         from peft import LoraConfig, inject_adapter_in_model
         from transformers.pytorch_utils import Conv1D
 
+        self.base = base
         self.depth = base.depth - (config.layers or base.depth)  # layers that are as the base has them
         self._llm = base.own()
         self._place = replaced(self._llm, base, self.depth)

@@ -21,7 +21,7 @@ class Hidden(Frozen):
 
     def __init__(self, model: str, layer: int) -> None:
         self.model, self.layer = model, layer
-        self.size = width(model)
+        self.size = width(model, layer)
 
     def apply(self, arrays: Arrays, rows: Sequence[str]) -> NDArray[np.float64]:
         """(B, D) float32 values from disk, so that a cached run and a fresh one are bit-equal."""

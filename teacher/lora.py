@@ -61,6 +61,7 @@ class LoraTeacher:
             log.info("teacher of client %d was tuned before: loss %.3f", self.client, tuning.loss)
             return tuning
         made(path.parent)
+        self._adapted()  # loading is no part of the time
         began = time.perf_counter()
         read = self._descend(train_texts, labels)
         seconds = time.perf_counter() - began
@@ -126,9 +127,12 @@ class LoraTeacher:
     def _adapted(self) -> Adapted:
         """The LLM itself, loaded now if it was not needed before."""
         if self._llm is None:
+            import torch
+
             c = self.config
             check_teacher(c)
-            self._llm = Adapted(base(c.model, c.dtype, c.quantised), c, self.n_classes)
+            with torch.random.fork_rng():  # new modules draw numbers, which are overwritten
+                self._llm = Adapted(base(c.model, c.dtype, c.quantised), c, self.n_classes)
         return self._llm
 
     def _tokens(self, texts: Sequence[str]) -> tuple[Tokens, Lower | None]:

@@ -127,9 +127,13 @@ def settings(model: str) -> Any:
     return config
 
 
-def width(model: str) -> int:
-    """Numbers a token has between two layers; of the embedded model known before it is fetched."""
-    return SIZE if model == "smollm2" else int(settings(model).hidden_size)
+def width(model: str, layer: int) -> int:
+    """Numbers a token has after a layer; of the embedded model known before it is fetched."""
+    if model == "smollm2":
+        return SIZE
+    config = settings(model)
+    inner = int(config.hidden_size)  # OPT projects what its last layer puts out
+    return int(getattr(config, "word_embed_proj_dim", inner)) if layer >= config.num_hidden_layers else inner
 
 
 @lru_cache(maxsize=8)

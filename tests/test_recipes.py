@@ -41,6 +41,8 @@ def fitting(hint):
         return st.floats(low, high, exclude_min=limits.above)
     if origin is Literal:
         return st.sampled_from(get_args(hint))
+    if get_origin(hint) is list:
+        return st.lists(fitting(get_args(hint)[0]), max_size=3)
     if get_args(hint):
         return st.one_of(*(fitting(part) for part in get_args(hint)))
     return {bool: st.booleans(), str: st.text(string.printable + "é→", max_size=12), type(None): st.none()}[hint]
@@ -63,6 +65,10 @@ def allowed(section, values):
         return (values["corpus"] == "text") == bool(values["path"])
     if section.__name__ == "StudentConfig":
         return not (values["kind"] == "noop" and values["twin"])
+    if section.__name__ == "TeacherConfig":
+        targets = values["targets"]
+        sound = targets is MISSING or (targets and "" not in targets and len(set(targets)) == len(targets))
+        return bool(values["model"] and sound)
     if section is not Recipe:
         return True
     select, aggregate = (

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from data.assets import DataError, extract
 from data.stages import Stage
 from recipes.schema import FeaturesConfig, InputError
-from teacher import frozen
+from teacher import frozen, kept
 from teacher.encoders import ENCODERS, encoder
 
 
@@ -44,7 +44,7 @@ def test_a_failed_write_leaves_no_file(fake, tmp_path, monkeypatch):
     def fails(file, array):
         raise OSError("disk full")
 
-    monkeypatch.setattr(frozen.np, "save", fails)
+    monkeypatch.setattr(kept.np, "save", fails)
     with pytest.raises(
         InputError, match=r"cannot be written \(disk full\); set QFLOCK_CACHE to a folder you can write"
     ):
@@ -76,7 +76,7 @@ def test_a_full_cache_is_read_where_it_cannot_be_written(fake, monkeypatch):
 
 def test_another_torch_makes_another_file(fake, tmp_path, monkeypatch):
     frozen.MiniLm().apply({}, ["a"])
-    monkeypatch.setattr(frozen, "version", lambda package: f"another {package}")
+    monkeypatch.setattr(kept, "version", lambda package: f"another {package}")
     frozen.MiniLm().apply({}, ["a"])
     assert len(list((tmp_path / "features").iterdir())) == 2
 
@@ -116,14 +116,14 @@ def test_encoding_runs_on_one_thread_whatever_its_caller_had(tmp_path, monkeypat
 
 @given(one=st.lists(st.text(max_size=4), max_size=4), two=st.lists(st.text(max_size=4), max_size=4))
 def test_two_lists_of_texts_share_a_name_only_when_equal(one, two):
-    assert (frozen.digest(one) == frozen.digest(two)) == (one == two)
+    assert (kept.digest("", one) == kept.digest("", two)) == (one == two)
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_every_encoder_is_a_stage_named_encoder(kind):
     stage: Stage = encoder(FeaturesConfig(encoder=kind, buckets=64))
     assert stage.name == "encoder"
-    assert stage.size == {"minilm": 384, "tfidf": 64}[kind]
+    assert stage.size == {"minilm": 384, "tfidf": 64, "hidden": 576}[kind]
     assert stage.initial(0) == {}
 
 

@@ -1,0 +1,64 @@
+"""An LLM teacher in a federation: tuned in round 1, not loaded again, and done without where it cannot be tuned."""
+
+import json
+from math import log
+
+import pytest
+
+from server.ledger import lines, untimed
+from teacher import lora
+from teacher.protocol import TeacherError
+
+
+@pytest.fixture
+def config(tiny_llm, tmp_path, monkeypatch):
+    """A run config: two clients with LLM teachers on small shares."""
+    monkeypatch.setenv("QFLOCK_CACHE", str(tmp_path / "cache"))
+    words = {"kind": "lora", "model": str(tiny_llm()), "layers": 2, "epochs": 1, "max_tokens": 16, "dtype": "float32"}
+    recipe = {"name": "llm", "clients": 2, "rounds": 2, "teacher": words, "optimiser": {"maxiter": 18}}
+    recipe |= {"data": {"rows": 40, "reference_rows": 20}, "features": {"buckets": 64, "steps": 1}}
+    return {"recipe": json.dumps(recipe), "rounds": 0, "override": ""}
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    asked, real = [], lora.base
+    monkeypatch.setattr(lora, "base", lambda *what: (asked.append(what), real(*what))[1])
+    return asked
+
+
+def test_clients_in_new_processes_load_the_llm_in_round_1_only_and_an_ablation_never_again(run_here, config, loads):
+    from client.participant import participant
+
+    counts = []
+
+    def in_a_new_process(client, message):
+        participant.cache_clear()
+        counts.append(len(loads))
+
+    first = [untimed(line) for line in lines(run_here("one", config, 2, act=in_a_new_process))]
+    tuned = next(place for place, count in enumerate(counts) if count)
+    assert counts[tuned + 1 :] == [len(loads)] * (len(counts) - tuned - 1)
+    loads.clear()
+    again = [untimed(line) for line in lines(run_here("two", config, 2, shuffle=3))]
+    assert not loads  # kept tunings
+    assert again == first
+
+
+def test_a_client_that_cannot_tune_its_teacher_says_so_and_the_federation_goes_on(run_here, config, monkeypatch):
+    real = lora.LoraTeacher.tune
+
+    def tune(self, *given):
+        if self.client == 1:
+            raise TeacherError("all 24 training rows are of class 1, so there is nothing to learn")
+        return real(self, *given)
+
+    monkeypatch.setattr(lora.LoraTeacher, "tune", tune)
+    ledger = lines(run_here("one", config, 2))
+    rounds = [line for line in ledger if line["kind"] == "round"]
+    reports = [{client["client"]: client for client in line["arms"]["student"]["clients"]} for line in rounds]
+    reason = "no teacher: all 24 training rows are of class 1, so there is nothing to learn"
+    assert [report[1]["note"] for report in reports] == [reason, ""]
+    assert [report[1]["teacher_loss"] for report in reports] == [log(2)] * 2
+    assert reports[0][0]["note"] == ""
+    assert ledger[-1]["state"] == "completed"
