@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import engine, federation, poisoning, reviews, startup
+from bench import engine, federation, poisoning, reviews, startup, teacher
 from recipes.schema import InputError
 from server.tables import markdown
 
@@ -48,6 +48,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "federation": lambda results: markdown(federation.table(results)),
     "engine": lambda results: markdown(engine.table(results)),
     "poisoning": lambda results: markdown(poisoning.table(results, "student")),
+    "teacher": lambda results: markdown(teacher.table(results)),
     "startup": lambda results: markdown(startup.table(results)),
 }
 

@@ -63,13 +63,55 @@ class LoraTeacher:
         made(path.parent)
         self._adapted()  # loading is no part of the time
         began = time.perf_counter()
-        read = self._descend(train_texts, labels)
+        read = self.learn(train_texts, labels)
         seconds = time.perf_counter() - began
         loss, accuracy, f1 = held_out(self.soft_labels(held_out_texts, 1.0), asked)
         tuning = Tuning(loss, accuracy, f1, seconds, read / seconds)
         whole: dict[str, Any] = {"tuning": json.dumps(asdict(tuning)), **self.adapter()}
         keep(path, lambda file: np.savez(file, **whole))
         return tuning
+
+    def learn(self, texts: Sequence[str], labels: NDArray[np.int64]) -> int:
+        """The descent alone; returns how many tokens were read, each as often as it was."""
+        import torch
+
+        llm, c = self._adapted(), self.config
+        llm.write(self.adapter())
+        llm.drop(True)
+        tokens, lower = self._tokens(texts)
+        pieces = batches(tokens, c.batch)
+        optimiser = torch.optim.AdamW(llm.parameters.values(), lr=c.rate, weight_decay=0.0)
+        steps = c.epochs * len(pieces)
+        warm = max(1, round(WARM_UP * steps))
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda step: min((step + 1) / warm, (steps - step) / max(1, steps - warm + 1))
+        )
+        draws = stream(self.seed, "tuning", self.client)
+        began = said = time.monotonic()
+        read = 0
+        with torch.random.fork_rng():
+            torch.manual_seed(int(draws.integers(2**31)))  # of the dropout; nobody else's numbers shift
+            for epoch in range(1, c.epochs + 1):
+                total = 0.0
+                for done, piece in enumerate(draws.permutation(len(pieces)), 1):
+                    rows = pieces[piece]
+                    logits = llm.logits(*padded(tokens, rows), lower(rows) if lower else None)
+                    loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels[rows]).to(logits.device))
+                    optimiser.zero_grad()
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    torch.nn.utils.clip_grad_norm_(llm.parameters.values(), LONGEST_STEP)
+                    optimiser.step()
+                    scheduler.step()
+                    total += loss.item()
+                    read += sum(len(tokens[row]) for row in rows)
+                    if done == len(pieces) or time.monotonic() > said + EVERY_SECONDS:
+                        said = time.monotonic()
+                        log.info(
+                            "teacher of client %d  epoch %d/%d  step %d/%d  loss %.3f  %.0f tokens/s",
+                            *(self.client, epoch, c.epochs, done, len(pieces), total / done, read / (said - began)),
+                        )
+        self._arrays = llm.read()
+        return read
 
     def soft_labels(self, texts: Sequence[str], temperature: float) -> NDArray[np.float64]:
         """(B, K) softmax of logits / temperature."""
@@ -156,48 +198,6 @@ class LoraTeacher:
             with torch.inference_mode():
                 logits_BK[rows] = llm.logits(*padded(tokens, rows), lower(rows) if lower else None).cpu().numpy()
         return logits_BK
-
-    def _descend(self, texts: Sequence[str], labels: NDArray[np.int64]) -> int:
-        """Tune; how many tokens were learnt from, each as often as it was seen."""
-        import torch
-
-        llm, c = self._adapted(), self.config
-        llm.write(self.adapter())
-        llm.drop(True)
-        tokens, lower = self._tokens(texts)
-        pieces = batches(tokens, c.batch)
-        optimiser = torch.optim.AdamW(llm.parameters.values(), lr=c.rate, weight_decay=0.0)
-        steps = c.epochs * len(pieces)
-        warm = max(1, round(WARM_UP * steps))
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda step: min((step + 1) / warm, (steps - step) / max(1, steps - warm + 1))
-        )
-        draws = stream(self.seed, "tuning", self.client)
-        began = said = time.monotonic()
-        read = 0
-        with torch.random.fork_rng():
-            torch.manual_seed(int(draws.integers(2**31)))  # of the dropout; nobody else's numbers shift
-            for epoch in range(1, c.epochs + 1):
-                total = 0.0
-                for done, piece in enumerate(draws.permutation(len(pieces)), 1):
-                    rows = pieces[piece]
-                    logits = llm.logits(*padded(tokens, rows), lower(rows) if lower else None)
-                    loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels[rows]).to(logits.device))
-                    optimiser.zero_grad()
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    torch.nn.utils.clip_grad_norm_(llm.parameters.values(), LONGEST_STEP)
-                    optimiser.step()
-                    scheduler.step()
-                    total += loss.item()
-                    read += sum(len(tokens[row]) for row in rows)
-                    if done == len(pieces) or time.monotonic() > said + EVERY_SECONDS:
-                        said = time.monotonic()
-                        log.info(
-                            "teacher of client %d  epoch %d/%d  step %d/%d  loss %.3f  %.0f tokens/s",
-                            *(self.client, epoch, c.epochs, done, len(pieces), total / done, read / (said - began)),
-                        )
-        self._arrays = llm.read()
-        return read
 
 
 def recalled(path: Path) -> tuple[Arrays, Tuning]:

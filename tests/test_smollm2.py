@@ -63,7 +63,7 @@ def test_the_embedded_model_tunes_on_a_handful_of_rows(folder, tmp_path, monkeyp
     monkeypatch.setattr("teacher.base.located", lambda model: folder)
     monkeypatch.setenv("QFLOCK_CACHE", str(tmp_path))
     labels = np.array([1, 0, 1, 0] * 6)
-    one = teacher(TeacherConfig(kind="lora", layers=2, epochs=3, rate=2e-3, max_tokens=16), 2)
+    one = teacher(TeacherConfig(kind="lora", layers=2, epochs=12, batch=4, rate=2e-3, max_tokens=16), 2)
     tuning = one.tune(TEXTS[:16], labels[:16], TEXTS[16:], labels[16:])
     assert tuning.accuracy == 1.0
     assert tuning.loss < np.log(2)
