@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export FLWR_TELEMETRY_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-processes test-extras check bench bench-poisoning reviews tables clean
+.PHONY: help setup run test test-processes test-extras check bench bench-poisoning bench-teacher reviews tables clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 17
@@ -51,6 +51,9 @@ bench: setup  ## time starting, a fit and a round, beside bare Flower and qiskit
 
 bench-poisoning: setup  ## accuracy of every aggregator among clients that lie, with intervals
 	$(BIN)/python -m bench.poisoning
+
+bench-teacher: setup  ## tokens a second of tuning the LLM, beside transformers' Trainer
+	$(BIN)/python -m bench.teacher
 
 reviews: setup  ## run the recipe `reviews` over five seeds and write its table into the README
 	$(BIN)/python -m bench.reviews

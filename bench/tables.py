@@ -48,7 +48,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "federation": lambda results: markdown(federation.table(results)),
     "engine": lambda results: markdown(engine.table(results)),
     "poisoning": lambda results: markdown(poisoning.table(results, "student")),
-    "teacher": lambda results: markdown(teacher.table(results)),
+    "teacher": lambda results: f"{markdown(teacher.table(results))}\n\n{teacher.note(results)}",
     "startup": lambda results: markdown(startup.table(results)),
 }
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from math import log as log_of
+from math import log as ln
 
 import numpy as np
 
@@ -84,7 +84,7 @@ def met_teacher(who: Participant) -> tuple[Memory, str]:
     A client that cannot tune a teacher goes on without: its teacher's loss is that of knowing nothing, ln K nats.
     """
     rows, held_out = who.share.train, who.share.validation
-    loss, accuracy, note = log_of(who.n_classes), 1 / who.n_classes, ""
+    loss, accuracy, note = ln(who.n_classes), 1 / who.n_classes, ""
     try:
         tuning = who.new_teacher().tune(rows.texts, rows.labels, held_out.texts, held_out.labels)
         loss, accuracy = tuning.loss, tuning.accuracy

@@ -6,7 +6,7 @@ import numpy as np
 from rich.table import Table
 
 from quantum.arms import arms
-from recipes.schema import Recipe
+from recipes.schema import Recipe, TeacherConfig
 from server.ready import ready
 from strategies.wire import count_bytes
 
@@ -48,7 +48,7 @@ def priced(recipe: Recipe) -> Table:
     )
     table.add_row(
         "teacher",
-        f"{recipe.teacher.kind}; law {recipe.regulate.law}, "
+        f"{taught(recipe.teacher)}; law {recipe.regulate.law}, "
         f"maxiter {recipe.optimiser.maxiter}, cap {recipe.regulate.cap}",
     )
     chosen = (
@@ -71,6 +71,14 @@ def circuit(recipe: Recipe) -> str:
     drawn = vqc(s.qubits, s.feature_map, s.scale, s.reps, s.entanglement).circuit
     gates = f"depth {drawn.depth()}, {drawn.num_nonlocal_gates()} two-qubit gates"
     return f"{s.qubits} qubits, {s.feature_map} map × {s.scale:.4g}, {s.reps} reps, {gates}"
+
+
+def taught(config: TeacherConfig) -> str:
+    """The teacher in words."""
+    if config.kind == "tiny":
+        return "tiny"
+    where = f"the top {config.layers} layers" if config.layers else "all layers"
+    return f"{config.model}, LoRA r {config.rank} on {', '.join(config.targets)} of {where}, {config.epochs} epochs"
 
 
 def stopping(recipe: Recipe) -> str:

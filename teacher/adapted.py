@@ -32,7 +32,7 @@ class Adapted:
         self.base = base
         self.depth = base.depth - (config.layers or base.depth)  # layers that are as the base has them
         self._llm = base.own()
-        self._place = replaced(self._llm, base, self.depth)
+        self._given = replaced(self._llm, base, self.depth)
         layers = self._llm.get_submodule(base.layers)
         chosen = {
             f"{number}/{name}": module
@@ -62,7 +62,7 @@ class Adapted:
     def logits(self, ids_BS: Any, mask_BS: Any, states_BSD: Any = None) -> Any:
         """(B, K) float32; from the states that enter the top layers, where they are given."""
         device = self._llm.device
-        self._place["states"] = None if states_BSD is None else states_BSD.to(device)
+        self._given["states"] = None if states_BSD is None else states_BSD.to(device)
         mask = mask_BS.to(device)
         end = self._llm(input_ids=ids_BS.to(device), attention_mask=mask, use_cache=False).last_hidden_state
         return self.head(last(end, mask))

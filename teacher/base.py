@@ -3,6 +3,7 @@
 import copy
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import version
 from typing import Any
 
 from teacher.kept import quiet
@@ -66,7 +67,8 @@ def facts(model: str, dtype: str, quantised: bool) -> str:
     import torch
 
     where = "cuda" if torch.cuda.is_available() else "cpu"
-    return f"{weights_digest(model)} {number_type(dtype)} {'nf4 ' if quantised else ''}{where}"
+    kind = f"{number_type(dtype)}{' nf4' if quantised else ''}"
+    return f"{weights_digest(model)} {kind} {where} transformers {version('transformers')}"
 
 
 def number_type(dtype: str) -> str:

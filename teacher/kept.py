@@ -17,12 +17,17 @@ from data.corpus import DataError
 
 def kept(name: str, facts: str, texts: Sequence[str], make: Callable[[], NDArray[Any]]) -> Path:
     """The file of an array that depends on these facts and texts alone; made first where there is none."""
-    path = cache_folder() / "features" / f"{name}-{digest(facts, texts)}.npy"
+    path = place(name, facts, texts)
     if not path.exists():
         made(path.parent)  # before the work, not after it
         array = make()
         keep(path, lambda file: np.save(file, array))
     return path
+
+
+def place(name: str, facts: str, texts: Sequence[str]) -> Path:
+    """Where an array lies, once it was made."""
+    return cache_folder() / "features" / f"{name}-{digest(facts, texts)}.npy"
 
 
 def digest(facts: str, texts: Sequence[str]) -> str:

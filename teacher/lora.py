@@ -115,16 +115,13 @@ class LoraTeacher:
 
     def soft_labels(self, texts: Sequence[str], temperature: float) -> NDArray[np.float64]:
         """(B, K) softmax of logits / temperature."""
-        adapter = hashlib.sha256()
-        for name, array in self.adapter().items():
-            adapter.update(name.encode() + array.tobytes())
-        path = kept("logits", f"{self._facts()} {adapter.hexdigest()}", texts, lambda: self._logits(texts))
+        path = kept("logits", f"{self._facts()} {named(self.adapter())}", texts, lambda: self._logits(texts))
         return softened(np.load(path), temperature)
 
     def adapter(self) -> Arrays:
-        """Every A, B and the head, float32."""
+        """Every A, B and the head, float32; before tuning those that every client of a seed starts from."""
         if self._arrays is None:
-            self._arrays = self._adapted().first(stream(self.seed, "adapter"))
+            return self._adapted().first(stream(self.seed, "adapter"))
         return {name: array.copy() for name, array in self._arrays.items()}
 
     def load_adapter(self, adapter: Arrays) -> None:
@@ -153,9 +150,7 @@ class LoraTeacher:
         """Where the result of a tuning lies: named by all that it depends on."""
         import torch
 
-        start = (
-            "" if self._arrays is None else digest("", [f"{n} {a.tobytes().hex()}" for n, a in self.adapter().items()])
-        )
+        start = "" if self._arrays is None else named(self._arrays)
         rest = f"{self._facts()} seed {self.seed} client {self.client} threads {torch.get_num_threads()} from {start}"
         counted = f"{rest} {len(texts)} {labels.tolist()} {asked.tolist()}"
         return cache_folder() / "teachers" / f"lora-{digest(counted, [*texts, *held])}.npz"
@@ -181,7 +176,7 @@ class LoraTeacher:
         """Texts as tokens, and what enters the top layers, when there are layers below them."""
         c, depth = self.config, self._adapted().depth
         tokens = tokenised(tokenizer(c.model), texts, c.max_tokens)
-        if not depth:
+        if not depth or not tokens:
             return tokens, None
         return tokens, Lower(base(c.model, c.dtype, c.quantised), texts, tokens, depth, c.batch, c.max_tokens)
 
@@ -198,6 +193,14 @@ class LoraTeacher:
             with torch.inference_mode():
                 logits_BK[rows] = llm.logits(*padded(tokens, rows), lower(rows) if lower else None).cpu().numpy()
         return logits_BK
+
+
+def named(adapter: Arrays) -> str:
+    """Names an adapter by its numbers."""
+    name = hashlib.sha256()
+    for key, array in adapter.items():
+        name.update(key.encode() + array.tobytes())
+    return name.hexdigest()
 
 
 def recalled(path: Path) -> tuple[Arrays, Tuning]:

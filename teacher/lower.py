@@ -8,39 +8,37 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data.assets import made
 from teacher.base import Base
-from teacher.kept import kept, one_thread
+from teacher.kept import keep, one_thread, place
 from teacher.tokens import Tokens, batches, padded
 
 log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
 
+SCHEMA = 1  # of the files
 EVERY_SECONDS = 10.0  # between two lines of progress
 
 
 class Lower:
-    """What enters the top layers, for every token of some texts; read from disk as it is needed."""
+    """What enters the top layers, for every token of some texts; written and read piece by piece, never whole."""
 
     def __init__(self, base: Base, texts: Sequence[str], tokens: Tokens, depth: int, batch: int, most: int) -> None:
-        def computed() -> NDArray[Any]:
+        self._tokens = tokens
+        order = [row for rows in batches(tokens, batch) for row in rows]
+        ends = np.cumsum([len(tokens[row]) for row in order])
+        self._starts = {row: int(end) - len(tokens[row]) for row, end in zip(order, ends, strict=True)}
+        facts = f"schema {SCHEMA}: {base.facts} after {depth} layers, batches of {batch}, at most {most} tokens"
+        path = place("lower", facts, texts)
+        if not path.exists():
             log.info("%d texts through %d frozen layers, once", len(texts), depth)
-            lengths = [len(row) for row in tokens]
-            starts, whole = np.cumsum([0, *lengths]), np.zeros((sum(lengths), 0), dtype=np.int16)
-            for rows, states_BSD, _ in below(base, tokens, depth, batch):
-                numbers = as_numpy(states_BSD)
-                if not whole.shape[1]:
-                    whole = np.zeros((sum(lengths), numbers.shape[2]), dtype=numbers.dtype)
-                for row, of_row in zip(rows, numbers, strict=True):
-                    whole[starts[row] : starts[row + 1]] = of_row[: lengths[row]]
-            return whole
-
-        facts = f"{base.facts} after {depth} layers, batches of {batch}, at most {most} tokens"
-        self._tokens, self._starts = tokens, np.cumsum([0, *(len(row) for row in tokens)])
-        self._states = np.load(kept("lower", facts, texts, computed), mmap_mode="r")
+            made(path.parent)  # before the work, not after it
+            keep(path, lambda file: write(file, below(base, tokens, depth, batch), tokens))
+        self._states = np.load(path, mmap_mode="r")
 
     def __call__(self, rows: Sequence[int]) -> Any:
         """(B, S, D) states of one batch; zeros on padding, which no real token attends to."""
@@ -48,11 +46,23 @@ class Lower:
 
         longest = max(len(self._tokens[row]) for row in rows)
         padded_BSD = np.zeros((len(rows), longest, self._states.shape[1]), dtype=self._states.dtype)
-        for place, row in enumerate(rows):
-            of_row = self._states[self._starts[row] : self._starts[row + 1]]
-            padded_BSD[place, : len(of_row)] = of_row
+        for at, row in enumerate(rows):
+            start, length = self._starts[row], len(self._tokens[row])
+            padded_BSD[at, :length] = self._states[start : start + length]
         states = torch.from_numpy(padded_BSD)
         return states.view(torch.bfloat16) if states.dtype == torch.int16 else states
+
+
+def write(file: IO[bytes], pieces: Iterator[tuple[list[int], Any, Any]], tokens: Tokens) -> None:
+    """Every token's states as an .npy file, text after text in the order of the batches."""
+    for number, (rows, states_BSD, _) in enumerate(pieces):
+        numbers = as_numpy(states_BSD)
+        if number == 0:
+            shape = (sum(len(row) for row in tokens), numbers.shape[2])
+            kind = np.lib.format.dtype_to_descr(numbers.dtype)
+            np.lib.format.write_array_header_1_0(file, {"shape": shape, "fortran_order": False, "descr": kind})
+        for row, of_row in zip(rows, numbers, strict=True):
+            file.write(of_row[: len(tokens[row])].tobytes())
 
 
 def below(base: Base, tokens: Tokens, depth: int, size: int) -> Iterator[tuple[list[int], Any, Any]]:
@@ -79,19 +89,19 @@ def below(base: Base, tokens: Tokens, depth: int, size: int) -> Iterator[tuple[l
 
 
 def replaced(llm: Any, base: Base, depth: int) -> dict[str, Any]:
-    """Give the first layers a place to take their states from: under `states` in the dict that is returned.
+    """Let the first layers give back the states that lie under `states` in the dict that is returned.
 
     The modules stay where they are, so every layer above keeps its number; without states they compute as before.
     """
-    place: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     for layer in llm.get_submodule(base.layers)[:depth]:
-        layer.forward = partial(replay, place, layer.forward, base.tupled)
-    return place
+        layer.forward = partial(replay, given, layer.forward, base.tupled)
+    return given
 
 
-def replay(place: dict[str, Any], forward: Any, tupled: bool, *args: Any, **keys: Any) -> Any:
-    """The states that lie in the place, or a layer's own work when there are none."""
-    states = place.get("states")
+def replay(given: dict[str, Any], forward: Any, tupled: bool, *args: Any, **keys: Any) -> Any:
+    """The states that were given, or a layer's own work when there are none."""
+    states = given.get("states")
     if states is None:
         return forward(*args, **keys)
     return (states, None) if tupled else states

@@ -166,6 +166,10 @@ def test_clients_of_one_process_share_frozen_weights_and_never_an_adapter(config
     assert (one.adapter()["head/bias"] != 9.0).all()
 
 
+def test_no_texts_have_no_soft_labels(config):
+    assert teacher(config(), 2).soft_labels([], 1.0).shape == (0, 2)
+
+
 @pytest.fixture
 def loads(monkeypatch):
     """How often an LLM was asked for."""
@@ -280,6 +284,10 @@ def test_what_a_model_cannot_do_is_refused_in_one_line(config, tiny_llm, tmp_pat
         shutil.copytree(tiny_llm(family), mute, ignore=shutil.ignore_patterns("token*"))
         with pytest.raises(TeacherError, match=f"{mute} has no tokenizer that transformers can read; save one beside"):
             teacher(config(family, model=str(mute)), 2).tune(*GOOD, *GOOD)
+    with pytest.raises(
+        InputError, match=r"the model nobody/nothing cannot be fetched from the hub \(.*; name a folder"
+    ):
+        teacher(config(model="nobody/nothing"), 2).tune(*GOOD, *GOOD)
     transformers.T5Config().save_pretrained(tmp_path / "t5")
     with pytest.raises(TeacherError, match="is a t5, which is no causal language model"):
         teacher(config(model=str(tmp_path / "t5")), 2).tune(*GOOD, *GOOD)

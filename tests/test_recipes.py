@@ -425,3 +425,11 @@ def test_the_installed_command_says_it_on_stderr_and_exits_with_2(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     line = "error: --set rounds=0: rounds is 0; it must be a whole number from 1 to 10000\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+
+
+def test_a_models_relative_path_is_relative_to_its_recipe_and_a_hub_id_stays(tmp_path):
+    text = "teacher: {kind: lora, model: ./llm}\nfeatures: {encoder: hidden, model: owner/name}\n"
+    (tmp_path / "r.yaml").write_text(text)
+    recipe = load(str(tmp_path / "r.yaml"))
+    assert recipe.teacher.model == str(tmp_path / "llm")
+    assert recipe.features.model == "owner/name"
