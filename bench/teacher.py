@@ -155,7 +155,7 @@ def trainer(train: Rows, validation: Rows, seed: int) -> Results:
     words = tokenizer(OURS.model)
     llm = AutoModelForSequenceClassification.from_pretrained(located(OURS.model), num_labels=2, dtype=torch.float32)
     llm.config.pad_token_id = words.pad_token_id
-    lora = LoraConfig(task_type=TaskType.SEQ_CLS, r=OURS.rank, lora_alpha=OURS.alpha, target_modules=OURS.targets)
+    lora = LoraConfig(task_type=TaskType.SEQ_CLS, r=OURS.rank, lora_alpha=OURS.alpha, target_modules=list(OURS.targets))
     few, asked = (dataset(words, *of) for of in (train, validation))
     with TemporaryDirectory() as folder:
         said = TrainingArguments(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard, get_args
+from typing import Any, NamedTuple, TypeGuard, get_args, get_origin
 
 import yaml
 
@@ -172,11 +172,18 @@ def made(section: type[Section], mapping: Mapping[str, Any], prefix: str) -> Sec
         if is_section(hint):
             values[key] = made(hint, value, f"{prefix}{key}.")
         else:
-            values[key] = float(value) if fractional(value, hint) else value
+            values[key] = kept_as(value, hint)
     try:
         return section(**values)
     except RecipeError as error:
         raise RecipeError(f"{prefix}{error}") from None
+
+
+def kept_as(value: Any, hint: Any) -> Any:
+    """A value as a section holds it: a list as a tuple, a whole number as a fraction where it stands for one."""
+    if isinstance(value, list) and get_origin(hint) is tuple:
+        return tuple(value)
+    return float(value) if fractional(value, hint) else value
 
 
 def checked(mapping: Any, where: str, section: type[Section] = Recipe, prefix: str = "") -> dict[str, Any]:

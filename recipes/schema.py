@@ -127,7 +127,7 @@ class TeacherConfig(Section):
     rank: Annotated[int, Between(1, 1024)] = 8
     alpha: Annotated[float, Between(0, above=True)] = 16.0  # the adapter's share is alpha / rank
     dropout: Annotated[float, Between(0, 0.9)] = 0.0
-    targets: list[str] = field(default_factory=lambda: ["q_proj", "v_proj"])  # modules of a layer
+    targets: tuple[str, ...] = ("q_proj", "v_proj")  # modules of a layer
     layers: Annotated[int, Between(0, 1000)] = 8  # that are adapted, counted from the top; 0 is all
     epochs: Annotated[int, Between(1, 1000)] = 2
     rate: Annotated[float, Between(0, above=True)] = 5e-4
@@ -141,7 +141,9 @@ class TeacherConfig(Section):
         if not self.model:
             raise RecipeError("model is empty; it must be smollm2, a hub id, or a folder that begins with / . or ~")
         if not self.targets or "" in self.targets or len(set(self.targets)) < len(self.targets):
-            raise RecipeError(f"targets is {shown(self.targets)}; it must name each module once, and at least one")
+            raise RecipeError(
+                f"targets is {shown(list(self.targets))}; it must name each module once, and at least one"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,8 +262,8 @@ def fits(value: object, hint: Any) -> bool:
         return fits(value, kind) and value in limits
     if origin is Literal:
         return value in get_args(hint)
-    if origin is list:
-        return isinstance(value, list) and all(fits(one, get_args(hint)[0]) for one in value)
+    if origin is tuple:  # of any length
+        return isinstance(value, tuple) and all(fits(one, get_args(hint)[0]) for one in value)
     if origin in (UnionType, Union):
         return any(fits(value, kind) for kind in get_args(hint))
     if hint is float:
@@ -280,7 +282,7 @@ def allowed(hint: Any) -> str:
     if origin is Literal:
         *most, last = (str(choice) for choice in get_args(hint))
         return f"{', '.join(most)} or {last}" if most else last
-    if origin is list:
+    if origin is tuple:
         return "a list of " + allowed(get_args(hint)[0])
     if origin in (UnionType, Union):
         return " or ".join(allowed(kind) for kind in get_args(hint))

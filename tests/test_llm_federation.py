@@ -5,7 +5,10 @@ from math import log
 
 import pytest
 
+from recipes.load import load
+from recipes.schema import InputError
 from server.ledger import lines, untimed
+from server.ready import ready
 from teacher import lora
 from teacher.protocol import TeacherError
 
@@ -16,7 +19,8 @@ def config(tiny_llm, tmp_path, monkeypatch):
     monkeypatch.setenv("QFLOCK_CACHE", str(tmp_path / "cache"))
     words = {"kind": "lora", "model": str(tiny_llm()), "layers": 2, "epochs": 1, "max_tokens": 16, "dtype": "float32"}
     recipe = {"name": "llm", "clients": 2, "rounds": 2, "teacher": words, "optimiser": {"maxiter": 18}}
-    recipe |= {"data": {"rows": 40, "reference_rows": 20}, "features": {"buckets": 64, "steps": 1}}
+    features = {"encoder": "hidden", "model": words["model"], "layer": 2, "steps": 1}
+    recipe |= {"data": {"rows": 40, "reference_rows": 20}, "features": features}
     return {"recipe": json.dumps(recipe), "rounds": 0, "override": ""}
 
 
@@ -43,6 +47,19 @@ def test_clients_in_new_processes_load_the_llm_in_round_1_only_and_an_ablation_n
     again = [untimed(line) for line in lines(run_here("two", config, 2, shuffle=3))]
     assert not loads  # kept tunings
     assert again == first
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("teacher.targets=[query]", "teacher.targets has query; the modules in a layer of .* are q_proj, k_proj"),
+        ("teacher.max_tokens=512", "teacher.max_tokens is 512; .* takes 64 tokens at most"),
+        ("features.layer=9", "features.layer is 9; .* has 4 layers"),
+    ],
+)
+def test_what_the_llm_cannot_do_is_refused_before_a_run(config, override, reason):
+    with pytest.raises(InputError, match=reason):
+        ready(load(config["recipe"], [override]), fetch=False)
 
 
 def test_a_client_that_cannot_tune_its_teacher_says_so_and_the_federation_goes_on(run_here, config, monkeypatch):

@@ -14,11 +14,11 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 TARGETS = {
-    "llama": ["q_proj", "v_proj"],
-    "gpt2": ["c_attn", "mlp.c_proj"],
-    "opt": ["q_proj", "v_proj"],
-    "bloom": ["query_key_value"],
-    "gemma3_text": ["q_proj", "down_proj"],
+    "llama": ("q_proj", "v_proj"),
+    "gpt2": ("c_attn", "mlp.c_proj"),
+    "opt": ("q_proj", "v_proj"),
+    "bloom": ("query_key_value",),
+    "gemma3_text": ("q_proj", "down_proj"),
 }
 SIDES = ("good fine great happy", "bad awful sad poor")
 ASKED = ["good", "bad sad table lamp desk chair", "", "fine <end> good <end>", "awful", "unknown words", "lamp great"]
@@ -262,7 +262,7 @@ def test_what_a_model_cannot_do_is_refused_in_one_line(config, tiny_llm, tmp_pat
     model = str(tiny_llm())
     cases = {
         "targets": (
-            {"targets": ["q_proj", "query"]},
+            {"targets": ("q_proj", "query")},
             f"teacher.targets has query; the modules in a layer of {model} are "
             "q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj",
         ),

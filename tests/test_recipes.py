@@ -41,8 +41,8 @@ def fitting(hint):
         return st.floats(low, high, exclude_min=limits.above)
     if origin is Literal:
         return st.sampled_from(get_args(hint))
-    if get_origin(hint) is list:
-        return st.lists(fitting(get_args(hint)[0]), max_size=3)
+    if get_origin(hint) is tuple:
+        return st.lists(fitting(get_args(hint)[0]), max_size=3).map(tuple)
     if get_args(hint):
         return st.one_of(*(fitting(part) for part in get_args(hint)))
     return {bool: st.booleans(), str: st.text(string.printable + "é→", max_size=12), type(None): st.none()}[hint]
@@ -433,3 +433,18 @@ def test_a_models_relative_path_is_relative_to_its_recipe_and_a_hub_id_stays(tmp
     recipe = load(str(tmp_path / "r.yaml"))
     assert recipe.teacher.model == str(tmp_path / "llm")
     assert recipe.features.model == "owner/name"
+
+
+@pytest.mark.parametrize(
+    ("targets", "reason"),
+    [
+        ("q_proj", 'teacher.targets is "q_proj"; it must be a list of text'),
+        ("[1]", "teacher.targets is (1,); it must be a list of text"),
+        ("[]", "teacher.targets is []; it must name each module once, and at least one"),
+        ("[a, a]", "teacher.targets is ['a', 'a']; it must name each module once, and at least one"),
+    ],
+)
+def test_a_list_holds_what_its_key_says(targets, reason):
+    with pytest.raises(RecipeError) as raised:
+        load("smoke", [f"teacher.targets={targets}"])
+    assert str(raised.value) == f"--set teacher.targets={targets}: {reason}"
