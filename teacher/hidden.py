@@ -1,4 +1,7 @@
-"""The untuned LLM as an encoder: a layer's hidden states, averaged over the real tokens, kept on disk once computed."""
+"""The untuned LLM as an encoder: a layer's hidden states, averaged over the real tokens, kept on disk once computed.
+
+In bfloat16 where a machine is fast with it: nodes with and without see states that differ by 1.5% (relative).
+"""
 
 import logging
 from collections.abc import Sequence

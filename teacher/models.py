@@ -14,6 +14,7 @@ from data.assets import SMOLLM2
 from data.corpus import DataError
 from recipes.schema import TeacherConfig
 from teacher.kept import quiet
+from teacher.machine import device
 from teacher.protocol import TeacherError
 from teacher.smollm2 import SIZE, converted, smollm2
 
@@ -60,10 +61,8 @@ def positions(model: str) -> int | None:
 
 def check_quantised() -> None:
     """Refuse 4-bit weights where nothing can compute with them."""
-    import torch
-
-    if not torch.cuda.is_available() or importlib.util.find_spec("bitsandbytes") is None:
-        lacking = "bitsandbytes (pip install bitsandbytes)" if torch.cuda.is_available() else "a CUDA device"
+    if device() != "cuda" or importlib.util.find_spec("bitsandbytes") is None:
+        lacking = "bitsandbytes (pip install bitsandbytes)" if device() == "cuda" else "a CUDA device"
         raise TeacherError(f"teacher.quantised is true; 4-bit weights need {lacking}: set it to false")
 
 

@@ -1,22 +1,28 @@
 """The untuned LLM as an encoder, against transformers' own hidden states."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from recipes.schema import FeaturesConfig, InputError
+from teacher import machine
 from teacher.encoders import encoder
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+ROOT = Path(__file__).parents[1]
 TEXTS = ["good", "bad sad table lamp desk chair", "fine <end> good", "lamp great"]
 
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path, monkeypatch):
     monkeypatch.setenv("QFLOCK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("teacher.base.FAST_BFLOAT16", ())  # `auto` is float32 on any machine
+    monkeypatch.setattr("teacher.machine.FAST_BFLOAT16", set())  # `auto` is float32 on any machine
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "bloom"])
@@ -48,3 +54,24 @@ def test_a_layer_that_the_model_lacks_is_refused(tiny_llm):
     stage = encoder(FeaturesConfig(encoder="hidden", model=str(tiny_llm()), layer=5))
     with pytest.raises(InputError, match=r"features.layer is 5; .* has 4 layers"):
         stage.apply({}, TEXTS)
+
+
+@pytest.mark.skipif(not torch.__version__.endswith("+cpu"), reason="another torch is asked whether it has a device")
+def test_what_is_kept_is_named_without_loading_torch():
+    code = "import sys; from teacher.base import facts; facts('smollm2', 'auto', False); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "wanted"), [("flags : fpu avx512_bf16", "bfloat16"), ("flags : fpu avx2", "float32"), ("", "float32")]
+)
+def test_auto_is_bfloat16_where_the_cpu_is_fast_with_it(flags, wanted, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\n{flags}\n")
+    monkeypatch.setattr(machine, "Path", lambda _: tmp_path / "cpuinfo")
+    monkeypatch.setattr(machine, "device", lambda: "cpu")
+    machine.able.cache_clear()
+    assert machine.number_type("auto") == wanted
+    assert machine.number_type("bfloat16") == "bfloat16"
+    machine.able.cache_clear()

@@ -293,6 +293,12 @@ def test_what_a_model_cannot_do_is_refused_in_one_line(config, tiny_llm, tmp_pat
         teacher(config(model=str(tmp_path / "t5")), 2).tune(*GOOD, *GOOD)
 
 
+def test_weights_that_are_missing_are_named(config, tiny_llm, tmp_path):
+    shutil.copytree(tiny_llm(), tmp_path / "hollow", ignore=shutil.ignore_patterns("*.safetensors"))
+    with pytest.raises(TeacherError, match="hollow: its weights cannot be read"):
+        teacher(config(model=str(tmp_path / "hollow")), 2).tune(*GOOD, *GOOD)
+
+
 def test_a_tokenizer_of_another_model_is_refused(config, tiny_llm, tmp_path):
     wider = tmp_path / "wider"
     shutil.copytree(tiny_llm(), wider)
