@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export FLWR_TELEMETRY_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-processes test-extras check bench bench-poisoning bench-teacher reviews tables clean
+.PHONY: help setup run test test-processes test-extras check bench bench-poisoning bench-kills bench-teacher reviews tables clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 17
@@ -30,7 +30,7 @@ run: setup  ## run the default recipe (RECIPE=reviews) and show its report
 	$(BIN)/qflock run $(RECIPE)
 
 test: setup  ## the tests that need nothing beyond this machine
-	$(BIN)/python -m pytest -m 'not processes and not hub and not network' tests
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not processes and not hub and not network' tests
 
 test-processes: setup  ## a federation on real Flower processes, one of which is killed
 	$(BIN)/python -m pytest -m processes tests
@@ -44,16 +44,25 @@ check: setup  ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: setup  ## time starting, a fit and a round, beside bare Flower and qiskit-machine-learning
+bench: setup  ## time starting, fits, gradients, a round and a run, beside bare Flower and other simulators
 	$(BIN)/python -m bench.startup
 	$(BIN)/python -m bench.engine
+	$(BIN)/python -m bench.gradients
+	$(BIN)/python -m bench.noisy
+	$(BIN)/python -m bench.executors
 	$(BIN)/python -m bench.federation
+	$(BIN)/python -m bench.processes
 
 bench-poisoning: setup  ## accuracy of every aggregator among clients that lie, with intervals
 	$(BIN)/python -m bench.poisoning
 
 bench-teacher: setup  ## tokens a second of tuning the LLM, beside transformers' Trainer
 	$(BIN)/python -m bench.teacher
+	$(BIN)/python -m bench.tables
+
+bench-kills: setup  ## kill -9 each part of a run at ten moments, resume, compare; goes on where it was stopped
+	$(BIN)/python -m bench.kills
+	$(BIN)/python -m bench.tables
 
 reviews: setup  ## run the recipe `reviews` over five seeds and write its table into the README
 	$(BIN)/python -m bench.reviews

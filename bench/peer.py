@@ -30,6 +30,7 @@ from data.assets import cache_folder
 PEERS = Path(__file__).parent / "peers"
 REPLY_SECONDS = 600.0
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
+ONE_THREAD["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 
 class PeerError(RuntimeError):
@@ -107,9 +108,10 @@ class Peer:
         return f": {lines[-1]}" if lines else ""
 
 
-def peer(name: str) -> Peer:
+def peer(name: str, reply_seconds: float = REPLY_SECONDS) -> Peer:
     """A peer of `bench/peers`, in its own environment, which is made when it is first asked for."""
-    return Peer(name, [str(interpreter(name, PEERS / f"{name}.txt")), "-u", str(PEERS / f"{name}.py")])
+    script = [str(interpreter(name, PEERS / f"{name}.txt")), "-u", str(PEERS / f"{name}.py")]
+    return Peer(name, script, reply_seconds)
 
 
 def ours() -> Peer:

@@ -9,7 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import engine, federation, poisoning, reviews, startup, teacher
+from bench import (
+    engine,
+    executors,
+    federation,
+    gradients,
+    kills,
+    noisy,
+    poisoning,
+    processes,
+    reviews,
+    startup,
+    teacher,
+)
 from recipes.schema import InputError
 from server.tables import markdown
 
@@ -46,9 +58,14 @@ def named(text: str) -> list[str]:
 TABLES: dict[str, Callable[[Results], str]] = {
     "reviews": lambda results: f"{markdown(reviews.table(results))}\n\n{reviews.note(results)}",
     "federation": lambda results: markdown(federation.table(results)),
+    "processes": lambda results: f"{markdown(processes.table(results))}\n\n{processes.note(results)}",
+    "gradients": lambda results: f"{markdown(gradients.table(results))}\n\n{gradients.note(results)}".rstrip(),
     "engine": lambda results: markdown(engine.table(results)),
+    "noisy": lambda results: markdown(noisy.table(results)),
+    "executors": lambda results: markdown(executors.table(results)),
     "poisoning": lambda results: markdown(poisoning.table(results, "student")),
     "teacher": lambda results: f"{markdown(teacher.table(results))}\n\n{teacher.note(results)}",
+    "kills": lambda results: markdown(kills.table(results)),
     "startup": lambda results: markdown(startup.table(results)),
 }
 

@@ -2,14 +2,17 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
+from client.site import allowance
+from quantum.paid import HardwareError
 from recipes.load import from_run_config
 from recipes.schema import Recipe, RecipeError
-from strategies.messages import Assignment, Refusal, Reply
-from strategies.wire import assigned, reply
+from strategies.messages import Assignment, Halt, Refusal, Reply
+from strategies.wire import assigned, check_flower, reply
 
 log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
 
@@ -39,6 +42,9 @@ def answer(message: Message, context: Context) -> Message:
     number = int(context.node_config.get("partition-id", -1))
     try:
         return reply(visit(assigned(message), context, number), message)
+    except HardwareError as error:
+        log.warning("client %d: %s", number, error)
+        return reply(Halt(client=number, reason=str(error)), message)
     except Exception as error:  # the door between a client and the federation
         log.exception("client %d cannot do its assignment", number)
         return reply(Refusal(client=number, reason=f"{type(error).__name__}: {' '.join(str(error).split())}"), message)
@@ -46,7 +52,10 @@ def answer(message: Message, context: Context) -> Message:
 
 def visit(assignment: Assignment, context: Context, number: int) -> Reply:
     """Check, limit the threads before anything is computed, then go to work."""
+    check_flower("this node")
     recipe = from_run_config(context.run_config)
+    asked = float(context.run_config.get("spend", 0))
+    assignment = replace(assignment, spend_seconds=allowance(asked, recipe.clients))
     check(assignment, recipe, number, int(context.node_config.get("num-partitions", recipe.clients)))
     from quantum.threads import limit_threads
 

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data.assets import cache_folder
+from data.whole import write_whole
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,20 +32,27 @@ def path(run: str, client: int, round_number: int) -> Path:
 
 
 def recall(run: str, client: int, round_number: int) -> Memory | None:
-    """The memory of a round, or None when there is no such file (another disk, or a cleared cache)."""
+    """The memory of a round, or None when there is none: another disk, a cleared cache, a power cut."""
     file = path(run, client, round_number)
-    if not file.is_file():
+    if not file.is_file() or not file.stat().st_size:
         return None
-    facts = json.loads(file.read_text(encoding="utf-8"))
-    if facts.pop("schema") != SCHEMA:
-        raise ValueError(f"{file} was written by another version of qflock; start a new run")
-    return Memory(**facts)
+    whose = {"run": run, "client": client, "round": round_number}
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        schema, found = facts.pop("schema"), {key: facts.pop(key, None) for key in whose}
+        memory = Memory(**facts) if schema == SCHEMA else None
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{file} is damaged ({error}); delete it, and this client starts anew") from None
+    if memory is None:
+        raise ValueError(f"{file} has schema {schema}, this qflock reads {SCHEMA}: start a new run")
+    if found != whose:
+        raise ValueError(f"{file} holds the memory of {found}; delete it, and this client starts anew")
+    return memory
 
 
 def remember(memory: Memory, run: str, client: int, round_number: int) -> None:
-    """Write a round's memory under a temporary name, then rename it."""
+    """Write a round's memory; not flushed: a lost one costs a note in the ledger, a flush costs every round."""
     file = path(run, client, round_number)
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps({"schema": SCHEMA} | asdict(memory)), encoding="utf-8")
-    temporary.replace(file)
+    facts = {"schema": SCHEMA, "run": run, "client": client, "round": round_number} | asdict(memory)
+    write_whole(file, json.dumps(facts).encode(), durable=False)

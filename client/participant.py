@@ -1,20 +1,24 @@
 """One client: its rows, feature stages, arms and teacher, built once in a process and reused by every visit."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from client.site import site
 from data.corpus import Corpus, load
 from data.split import Deal, Rows, deal
 from data.stages import Stage, arrays_of, through
 from quantum.arms import arms
+from quantum.executor import Executor, executor, visit_seed
 from quantum.reduction import TrainedReduction, reduction
 from quantum.student import Student
 from recipes.load import load as load_recipe
 from recipes.schema import Recipe
-from strategies.messages import Arrays
+from strategies.messages import Arrays, Assignment
 from teacher.encoders import encoder
 from teacher.protocol import Teacher, teacher
 
@@ -36,6 +40,22 @@ class Participant:
     def new_teacher(self) -> Teacher:
         """A teacher that has seen nothing yet; never shared, also when several clients live in one process."""
         return teacher(self.recipe.teacher, self.n_classes, self.recipe.seed, self.number)
+
+    def seed(self, round_number: int) -> int:
+        """Of everything that one visit draws; a visit that is repeated draws the same again."""
+        return visit_seed(self.recipe.seed, self.number, round_number)
+
+    @contextmanager
+    def executor(self, assignment: Assignment) -> Iterator[Executor | None]:
+        """What runs the circuits of a visit; None is the exact engine."""
+        r = self.recipe
+        if r.executor == "exact":
+            yield None
+            return
+        last = assignment.kind == "score"  # draws what no round of training does
+        seed, place = self.seed(r.rounds + 1 if last else assignment.round), site(r, self.number, assignment)
+        with closing(executor(r.executor, shots=r.shots, seed=seed, mitigate=r.mitigate, site=place)) as one:
+            yield one
 
     def statistics(self, name: str, shared: Arrays) -> Arrays:
         """This client's answer about one stage, from its training rows."""

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import nullcontext
 from math import log as ln
 
 import numpy as np
@@ -39,10 +40,13 @@ def train(who: Participant, assignment: Assignment) -> list[Report]:
     if "student" in assignment.arms and "student" in student_loss:  # its twin gets the same budget
         maxiter = regulate(who.recipe.regulate, maxiter, student_loss["student"], memory.teacher_loss)
     reports = []
+    seed = who.seed(assignment.round)
     for name, arrays in assignment.arms.items():
         arm = who.arms[name]
-        fit = arm.fit(arrays, x, train_rows.labels, who.recipe.optimiser, maxiter)
-        probs_BK = arm.predict(fit.arrays, x_held_out)
+        with who.executor(assignment) if name == "student" else nullcontext() as executor:
+            optimiser = who.recipe.optimiser
+            fit = arm.fit(arrays, x, train_rows.labels, optimiser, maxiter, seed=seed, executor=executor)
+        probs_BK = arm.predict(fit.arrays, x_held_out)  # exact: the teacher's loss that it meets has no shot noise
         student_loss[name] = cross_entropy(probs_BK, held_out.labels)
         now = time.monotonic()
         reports.append(
@@ -100,11 +104,15 @@ def score(who: Participant, assignment: Assignment) -> Score:
     began = time.monotonic()
     train_rows, test = who.share.train, who.share.test
     x = who.features(test, assignment.shared)
-    accuracy, loss = {}, {}
-    for name, arrays in assignment.arms.items():
-        probs_BK = who.arms[name].predict(arrays, x)
-        accuracy[name] = float(np.mean(probs_BK.argmax(1) == test.labels))
-        loss[name] = cross_entropy(probs_BK, test.labels)
+    accuracy, loss, shots = {}, {}, 0
+    exact = who.recipe.scored_by == "exact"
+    with nullcontext() if exact else who.executor(assignment) as executor:
+        for name, arrays in assignment.arms.items():
+            probs_BK = who.arms[name].predict(arrays, x, executor=executor)
+            accuracy[name] = float(np.mean(probs_BK.argmax(1) == test.labels))
+            loss[name] = cross_entropy(probs_BK, test.labels)
+        if executor and "student" in assignment.arms:  # a twin takes none
+            shots = len(x) * (executor.shots or 0)
     vectors = [who.vectors(rows, assignment.shared) for rows in (train_rows, test)] if who.stages else None
     common = majority(train_rows.labels, test.labels)
     return Score(
@@ -117,5 +125,6 @@ def score(who: Participant, assignment: Assignment) -> Score:
         if (guess := who.head(test, assignment.shared)) is not None
         else common,
         logistic=logistic_regression(vectors[0], train_rows.labels, vectors[1], test.labels) if vectors else common,
+        shots=shots,
         seconds=time.monotonic() - began,
     )

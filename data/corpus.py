@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from recipes.schema import DataConfig, InputError
 
+TRAIN, VALIDATION, TEST = range(3)
+
 
 class DataError(InputError):
     """Data that cannot be used: one line that names the file and line, what was found and what is allowed."""
@@ -23,6 +25,8 @@ class Corpus:
     classes: list[str]
     domains: NDArray[np.int64]  # 0..D-1
     domain_names: list[str]
+    source: str = ""  # where it was found
+    splits: NDArray[np.int64] | None = None  # TRAIN, VALIDATION or TEST of every row, where it came divided so
     dropped: dict[str, int] = field(default_factory=dict)  # why → rows as found that are not here
 
 
@@ -31,7 +35,14 @@ def load(config: DataConfig, seed: int) -> Corpus:
     return CORPORA[config.corpus](config, seed)
 
 
-def tidy(source: str, texts: list[str], labels: list[str], domains: list[int], domain_names: list[str]) -> Corpus:
+def tidy(
+    source: str,
+    texts: list[str],
+    labels: list[str],
+    domains: list[int],
+    domain_names: list[str],
+    splits: list[int] | None = None,
+) -> Corpus:
     """Rows as found → a corpus in which every text occurs once, so that none can leak from one split to another.
 
     White space is collapsed. Of texts equal but for case the first is kept, or none when their labels contradict;
@@ -55,7 +66,8 @@ def tidy(source: str, texts: list[str], labels: list[str], domains: list[int], d
             raise DataError(f"{source}: {name} has no row of its own; each repeats or contradicts another: remove it")
     number = {label: k for k, label in enumerate(classes)}
     numbers = np.array([number[labels[row]] for row in kept], dtype=np.int64)
-    return Corpus([texts[row] for row in kept], numbers, classes, held, domain_names, dropped)
+    given = None if splits is None else np.array([splits[row] for row in kept], dtype=np.int64)
+    return Corpus([texts[row] for row in kept], numbers, classes, held, domain_names, source, given, dropped)
 
 
 def refuse_unusable(source: str, rows: int, classes: list[str]) -> None:
@@ -96,6 +108,20 @@ def text(config: DataConfig, seed: int) -> Corpus:
     return read(config)
 
 
+def divided(config: DataConfig, seed: int) -> Corpus:
+    """A published data set with splits of its own."""
+    from data.divided import read
+
+    return read(config)
+
+
 CORPORA: dict[str, Callable[[DataConfig, int], Corpus]] = {
-    corpus.__name__: corpus for corpus in (synthetic, reviews, text)
+    "synthetic": synthetic,
+    "reviews": reviews,
+    "text": text,
+    "genomic": divided,
+    "tweets": divided,
+    "senti": divided,
+    "stega": divided,
+    "topic": divided,
 }

@@ -8,30 +8,43 @@ from recipes.schema import DataConfig
 
 def download(config: DataConfig) -> tuple[list[str], list[str]]:
     """Labels and texts of the train split, or of all splits where none has that name."""
+    splits = opened(config.path, (config.path.removeprefix("hf:"),))
+    chosen = [splits["train"]] if "train" in splits else splits.values()
+    rows = [row for split in chosen for row in rows_of(config.path, split, config.label_column, config.text_column)]
+    return [label for label, _ in rows], [text for _, text in rows]
+
+
+def divided(name: tuple[str, ...], text_column: str) -> dict[str, list[tuple[str, str]]]:
+    """Split → (label, text) of a data set, which may have several configurations."""
+    where = f"hf:{'/'.join(name)}"
+    return {key: rows_of(where, split, "label", text_column) for key, split in opened(where, name).items()}
+
+
+def opened(where: str, name: tuple[str, ...]) -> Any:
+    """The splits of a data set."""
     try:
         import datasets
     except ImportError:
-        raise DataError(f"{config.path} needs the package datasets: pip install 'qflock[hub]'") from None
+        raise DataError(f"{where} needs the package datasets: pip install 'qflock[hub]'") from None
     try:
-        splits = datasets.load_dataset(config.path.removeprefix("hf:"))
+        return datasets.load_dataset(*name)
     except (OSError, ValueError, RuntimeError) as error:  # not found, gated, offline, needs a configuration
         reason = " ".join(str(error).split())[:300]
-        raise DataError(f"{config.path} cannot be loaded: {reason}") from None
-    labels: list[str] = []
-    texts: list[str] = []
-    for split in [splits["train"]] if "train" in splits else splits.values():
-        for name in (config.text_column, config.label_column):
-            if name not in split.column_names:
-                found = ", ".join(split.column_names)
-                raise DataError(
-                    f"{config.path}: no column {name}; found {found}: set data.text_column and label_column"
-                )
-        labels += named(split, config.label_column)
-        texts += ["" if text is None else str(text) for text in split[config.text_column]]
-    for row, (label, text) in enumerate(zip(labels, texts, strict=True)):
+        raise DataError(f"{where} cannot be loaded: {reason}") from None
+
+
+def rows_of(where: str, split: Any, label_column: str, text_column: str) -> list[tuple[str, str]]:
+    """The labels and texts of one split, none of them empty."""
+    for name in (text_column, label_column):
+        if name not in split.column_names:
+            found = ", ".join(split.column_names)
+            raise DataError(f"{where}: no column {name}; found {found}: set data.text_column and label_column")
+    texts = ["" if text is None else str(text) for text in split[text_column]]
+    rows = list(zip(named(split, label_column), texts, strict=True))
+    for number, (label, text) in enumerate(rows):
         if not label.strip() or not text.strip():
-            raise DataError(f"{config.path}: row {row} lacks its label or text; save the rows you want as a .tsv file")
-    return labels, texts
+            raise DataError(f"{where}: row {number} lacks its label or text; save the rows you want as a .tsv file")
+    return rows
 
 
 def named(split: Any, column: str) -> list[str]:

@@ -1,16 +1,23 @@
-"""Deals a corpus out: first the server's held-out rows, then every client's rows, each in three disjoint parts."""
+"""Deals a corpus out: first the server's held-out rows, then every client's rows, each in three disjoint parts.
+
+A corpus that comes divided stays so: the server's rows are validation rows, a client's three parts are its rows of the
+three splits, and the clients' test rows together are the whole test split, so that accuracy on them is accuracy on it.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.corpus import Corpus, DataError
+from data.corpus import TEST, TRAIN, VALIDATION, Corpus, DataError
 from data.partition import partition
 from data.streams import stream
 from recipes.schema import DataConfig
 
 SMALLEST = 5  # rows of a client: 3 to train on, 1 for validation, 1 for the test
+OTHERWISE = "use fewer clients or another partition"
+
+Parts = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]  # to train on, for validation, for the test
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Share:
-    """What one client holds, 6:2:2, and how many of its rows come from which domain."""
+    """What one client holds, 6:2:2 or as given, and how many of its rows come from which domain."""
 
     train: Rows
     validation: Rows
@@ -44,41 +51,69 @@ class Deal:
 
 def deal(corpus: Corpus, config: DataConfig, clients: int, seed: int) -> Deal:
     """Every row to at most one place; equal seeds deal equally."""
-    n = len(corpus.texts)
-    most = n - SMALLEST * clients
+    if config.partition == "domain" and len(corpus.domain_names) == 1:
+        raise DataError(
+            f"data.partition is domain, and {corpus.domain_names[0]} is a single one: use iid, shards or dirichlet"
+        )
+    every = np.arange(len(corpus.texts))
+    lent = every if corpus.splits is None else np.flatnonzero(corpus.splits == VALIDATION)
+    kind, needed = ("rows", SMALLEST) if corpus.splits is None else ("validation rows", 1)
+    most = len(lent) - needed * clients
     if config.reference_rows > most:
         advice = f"lower data.reference_rows to {most} or less" if most >= 10 else "use fewer clients or more rows"
-        found = (
-            f"data.reference_rows is {config.reference_rows} of {n} rows, and {clients} clients need {SMALLEST} each"
-        )
-        raise DataError(f"{found}; {advice}")
+        found = f"data.reference_rows is {config.reference_rows} of {len(lent)} {kind}"
+        raise DataError(f"{found}, and {clients} clients need {needed} each; {advice}")
     rng = stream(seed, "reference")
-    held, rest = draw(corpus, np.arange(n), config.reference_rows, rng)
+    held, rest = draw(corpus, lent, config.reference_rows, rng)
+    if corpus.splits is not None:
+        rest = np.setdiff1d(every, held)
     parts = partition(config, corpus.labels[rest], corpus.domains[rest], clients, seed)
     shares = [share(corpus, config, rest[part], client, seed) for client, part in enumerate(parts)]
     return Deal(rows_of(corpus, rng.permutation(held)), shares)
 
 
 def share(corpus: Corpus, config: DataConfig, rows: NDArray[np.int64], client: int, seed: int) -> Share:
-    """A client's rows: at most `data.rows` of them, a fifth for validation, a fifth for the test."""
+    """A client's rows, in three parts."""
     rng = stream(seed, "share", client)
+    divide = fifths if corpus.splits is None else as_given
+    train, validation, test = divide(corpus, config, rows, client, rng)
+    names, counts = np.unique(corpus.domains[np.concatenate([train, validation, test])], return_counts=True)
+    domains = {corpus.domain_names[d]: int(count) for d, count in zip(names, counts, strict=True)}
+    train_rows, validation_rows, test_rows = (
+        rows_of(corpus, rng.permutation(part)) for part in (train, validation, test)
+    )
+    return Share(train_rows, validation_rows, test_rows, domains)
+
+
+def fifths(corpus: Corpus, config: DataConfig, rows: NDArray[np.int64], client: int, rng: np.random.Generator) -> Parts:
+    """At most `data.rows` rows: a fifth for validation, a fifth for the test."""
     kept = draw(corpus, rows, config.rows, rng)[0] if 0 < config.rows < len(rows) else rows
     if len(kept) < SMALLEST:
-        advice = (
-            "raise data.rows" if config.rows and len(rows) >= SMALLEST else "use fewer clients or another partition"
-        )
+        advice = "raise data.rows" if config.rows and len(rows) >= SMALLEST else OTHERWISE
         raise DataError(
             f"client {client} holds {len(kept)} rows; it needs {SMALLEST} to train, validate and test: {advice}"
         )
     fifth = len(kept) // 5
     test, others = draw(corpus, kept, fifth, rng)
     validation, train = draw(corpus, others, fifth, rng)
-    names, counts = np.unique(corpus.domains[kept], return_counts=True)
-    domains = {corpus.domain_names[d]: int(count) for d, count in zip(names, counts, strict=True)}
-    train_rows, validation_rows, test_rows = (
-        rows_of(corpus, rng.permutation(part)) for part in (train, validation, test)
-    )
-    return Share(train_rows, validation_rows, test_rows, domains)
+    return train, validation, test
+
+
+def as_given(
+    corpus: Corpus, config: DataConfig, rows: NDArray[np.int64], client: int, rng: np.random.Generator
+) -> Parts:
+    """The rows of each split; of `data.rows`, three fifths to train on and one to validate with, and all test rows."""
+    assert corpus.splits is not None
+    train, validation, test = (rows[corpus.splits[rows] == split] for split in (TRAIN, VALIDATION, TEST))
+    enough = len(train) and len(validation) and len(test)
+    if not enough or 0 < config.rows < SMALLEST:
+        held = f"{len(train)} rows to train on, {len(validation)} to validate and {len(test)} to test"
+        advice = f"raise data.rows to {SMALLEST} or more" if enough else OTHERWISE
+        raise DataError(f"client {client} holds {held}; it needs some of each: {advice}")
+    if config.rows:
+        train = draw(corpus, train, min(len(train), 3 * config.rows // 5), rng)[0]
+        validation = draw(corpus, validation, min(len(validation), config.rows // 5), rng)[0]
+    return train, validation, test
 
 
 def draw(

@@ -11,13 +11,15 @@ PURPOSES = {  # above 10 000, the most rounds: the draws of round r are seeded w
     "student": 10_006,
     "twin": 10_007,
     "noop": 10_008,
+    "visit": 10_009,
+    "shots": 10_010,
+    "search": 10_011,
     "adapter": 10_020,
     "tuning": 10_021,
 }
 
 
-def stream(seed: int, purpose: str, member: int | None = None) -> np.random.Generator:
-    """The numbers of one purpose under a recipe's seed, or of one member of it, such as a client."""
-    number = PURPOSES[purpose]
+def stream(seed: int, purpose: str, *members: int) -> np.random.Generator:
+    """The numbers of one purpose under a recipe's seed, or of one member of it, such as a client, or its round."""
     # member + 1, for NumPy seeds alike with (…, 0) and without it
-    return np.random.default_rng((seed, number) if member is None else (seed, number, member + 1))
+    return np.random.default_rng((seed, PURPOSES[purpose], *(member + 1 for member in members)))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.streams import stream
+from quantum.readout import Floats, softmax
 from recipes.schema import RecipeError
 
 TOLERANCE = 0.05  # of the student's parameter count
@@ -23,7 +24,7 @@ class HiddenLayer:
     features: int
     hidden: int
     n_classes: int
-    logits: int  # K, or K − 1 with the last logit 0
+    logits_learned: int  # K, or K − 1 with the last logit 0
     hidden_bias: bool
     output_bias: bool
     narrow: int = 0  # 0: every unit reads every feature
@@ -31,16 +32,22 @@ class HiddenLayer:
     @property
     def shapes(self) -> list[tuple[int, ...]]:
         """W of the whole units, then of the narrow one, b, V, c: how θ is cut."""
-        biases = (self.hidden if self.hidden_bias else 0, self.logits if self.output_bias else 0)
+        biases = (self.hidden if self.hidden_bias else 0, self.logits_learned if self.output_bias else 0)
         whole = self.hidden - (self.narrow > 0)
-        return [(self.features, whole), (self.narrow, 1), (biases[0],), (self.hidden, self.logits), (biases[1],)]
+        return [
+            (self.features, whole),
+            (self.narrow, 1),
+            (biases[0],),
+            (self.hidden, self.logits_learned),
+            (biases[1],),
+        ]
 
     @property
     def parameters(self) -> int:
         """Length of θ."""
         return sum(int(np.prod(shape)) for shape in self.shapes)
 
-    def initial(self, seed: int) -> NDArray[np.float64]:
+    def initial(self, seed: int) -> Floats:
         """Weights ~ N(0, 1/fan-in), biases 0."""
         rng = stream(seed, "twin")
         parts = [
@@ -49,22 +56,41 @@ class HiddenLayer:
         ]
         return np.concatenate(parts)
 
-    def probabilities(self, x_BN: NDArray[Any], theta: NDArray[np.float64]) -> NDArray[np.float64]:
+    def probabilities(self, x_BN: NDArray[Any], theta: Floats) -> Floats:
         """(B, K)"""
-        cuts = np.cumsum([int(np.prod(shape)) for shape in self.shapes])[:-1]
-        W, w, b, V, c = (part.reshape(shape) for part, shape in zip(np.split(theta, cuts), self.shapes, strict=True))
+        return softmax(self.logits(x_BN, theta))
+
+    def logits(self, x_BN: NDArray[Any], theta: Floats) -> Floats:
+        """(B, K)"""
+        *_, V, c = self._parts(theta)
+        logits = self._hidden(x_BN, theta) @ V
+        if self.output_bias:
+            logits = logits + c
+        return np.pad(logits, ((0, 0), (0, self.n_classes - self.logits_learned)))
+
+    def pullback(self, x_BN: NDArray[Any], theta: Floats, slope_BK: Floats) -> Floats:
+        """dL/dθ out of dL/dlogits: backpropagation."""
+        *_, V, _ = self._parts(theta)
+        h_BH, slope = self._hidden(x_BN, theta), slope_BK[:, : self.logits_learned]
+        inner_BH = (slope @ V.T) * (1 - h_BH**2)
+        dW = (2 * x_BN - 1).T @ inner_BH
+        whole = self.hidden - (self.narrow > 0)
+        parts = [dW[:, :whole].ravel(), dW[: self.narrow, whole:].ravel()]
+        parts += [inner_BH.sum(axis=0)] if self.hidden_bias else []
+        parts += [(h_BH.T @ slope).ravel()]
+        return np.concatenate(parts + ([slope.sum(axis=0)] if self.output_bias else []))
+
+    def _hidden(self, x_BN: NDArray[Any], theta: Floats) -> Floats:
+        W, w, b, *_ = self._parts(theta)
         centred = 2 * x_BN - 1
         inner = centred @ W
         if self.narrow:
             inner = np.column_stack([inner, centred[:, : self.narrow] @ w])
-        logits = np.tanh(inner + b if self.hidden_bias else inner) @ V
-        if self.output_bias:
-            logits = logits + c
-        if self.logits < self.n_classes:
-            logits = np.pad(logits, ((0, 0), (0, 1)))
-        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probs: NDArray[np.float64] = odds / odds.sum(axis=1, keepdims=True)
-        return probs
+        return np.asarray(np.tanh(inner + b if self.hidden_bias else inner))
+
+    def _parts(self, theta: Floats) -> list[Floats]:
+        cuts = np.cumsum([int(np.prod(shape)) for shape in self.shapes])[:-1]
+        return [part.reshape(shape) for part, shape in zip(np.split(theta, cuts), self.shapes, strict=True)]
 
 
 def hidden_layer(features: int, n_classes: int, parameters: int) -> HiddenLayer:

@@ -33,10 +33,10 @@ def p(phi: Values) -> NDArray[Any]:
 
 
 def kron(low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
-    """high ⊗ low, for one pair of matrices or one a row."""
+    """high ⊗ low, for one matrix or one a row on either side."""
     size = low.shape[-1] * high.shape[-1]
     blocks: NDArray[Any] = high[..., :, None, :, None] * low[..., None, :, None, :]
-    return blocks.reshape(*low.shape[:-2], size, size)
+    return blocks.reshape(*blocks.shape[:-4], size, size)
 
 
 def bound_matrix(operation: Any, values: Values) -> NDArray[Any]:

@@ -1,29 +1,84 @@
-"""From probabilities of basis states to classes, and from classes to a loss in nats."""
+"""The loss of a student over the rows of a fit, in nats, and its gradient by whichever way a search asks for.
 
-from typing import Any
+B rows, E sets of angles, P angles, K outputs, one a class.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recipes.schema import RecipeError
+from quantum.readout import SMALLEST, Floats, Readout
+
+Pullback = Callable[[Floats], Floats]  # dL/do (B, K) → dL/dθ (P,)
 
 
-def parity(n_qubits: int, n_classes: int) -> NDArray[np.float64]:
-    """(2^n, K) read-out, R[b, c] = 1 if popcount(b) mod K is c: p(c) = Σ_b p(b)·R[b, c].
+class Outputs(Protocol):
+    """What a student says of fixed rows, before a read-out makes probabilities of it."""
 
-    A departure from qiskit-machine-learning, whose "parity" is the last bit alone, that is qubit 0.
-    """
-    if n_classes > n_qubits + 1:
-        raise RecipeError(
-            f"{n_qubits} qubits count 0 to {n_qubits} ones, so parity reads at most {n_qubits + 1} classes, "
-            f"not {n_classes}; use at least {n_classes - 1} qubits (student.qubits)"
-        )
-    ones = np.array([b.bit_count() for b in range(2**n_qubits)])
-    readout: NDArray[np.float64] = np.eye(n_classes)[ones % n_classes]
-    return readout
+    @property
+    def shots(self) -> int | None:
+        """A row and evaluation; None when exact."""
+        ...
+
+    @property
+    def spent(self) -> int:
+        """Shots so far."""
+        ...
+
+    @property
+    def shifts(self) -> int:
+        """Evaluations that `shifted` takes."""
+        ...
+
+    def at(self, thetas_EP: Floats) -> Floats:
+        """(E, B, K) in one batch."""
+        ...
+
+    def exact(self, theta_P: Floats) -> tuple[Floats, Pullback]:
+        """(B, K), and how slopes of outputs become slopes of angles, by differentiation."""
+        ...
+
+    def shifted(self, theta_P: Floats) -> tuple[Floats, Pullback]:
+        """The same from evaluations at shifted angles, all in one batch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Loss:
+    """L(θ) = −1/B · Σ ln p(label), an objective of a search."""
+
+    outputs: Outputs
+    readout: Readout
+    labels: NDArray[Any]
+
+    @property
+    def shifts(self) -> int:
+        """Evaluations that `shifted` takes."""
+        return self.outputs.shifts
+
+    def losses(self, thetas_EP: Floats) -> Floats:
+        """(E,)"""
+        return np.array([self._of(outputs_BK) for outputs_BK in self.outputs.at(thetas_EP)])
+
+    def exact(self, theta_P: Floats) -> tuple[float, Floats]:
+        """L and dL/dθ by differentiation."""
+        return self._both(*self.outputs.exact(theta_P))
+
+    def shifted(self, theta_P: Floats) -> tuple[float, Floats]:
+        """L and dL/dθ out of evaluations."""
+        return self._both(*self.outputs.shifted(theta_P))
+
+    def _both(self, outputs_BK: Floats, pullback: Pullback) -> tuple[float, Floats]:
+        return self._of(outputs_BK), pullback(self.readout.slope(outputs_BK, self.labels, self.outputs.shots))
+
+    def _of(self, outputs_BK: Floats) -> float:
+        return cross_entropy(self.readout.classes(outputs_BK, self.outputs.shots), self.labels)
 
 
 def cross_entropy(probs_BK: NDArray[Any], labels: NDArray[Any]) -> float:
     """−1/B · Σ ln p(label), natural logarithm, probabilities clipped at 1e-12."""
     chosen = probs_BK[np.arange(len(labels)), labels]
-    return -float(np.log(np.maximum(chosen, 1e-12)).mean())
+    return -float(np.log(np.maximum(chosen, SMALLEST)).mean())

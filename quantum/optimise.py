@@ -1,88 +1,59 @@
-"""Minimise a function of angles within an enforced budget of evaluations.
-
-SciPy ≥ 1.16 silently raises COBYLA's maxiter to n + 2: a budget of 10 would cost 18 for 16 angles, and evaluations are
-what a QPU charges for. So the objective itself counts, and ends the search when the budget is spent.
-"""
+"""Minimise a loss over angles within an enforced budget; `quantum/search.py` says what an evaluation is."""
 
 import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from math import isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quantum.adam import adam, shift
+from quantum.cobyla import cobyla
+from quantum.search import EXACT_GRADIENT, Angles, Objective, Search, SpentError
+from quantum.spsa import spsa
 from recipes.schema import OptimiserConfig
 
 log = logging.getLogger(__name__)
 
-Angles = NDArray[np.float64]
-Objective = Callable[[Angles], float]
-
 
 @dataclass(frozen=True)
 class Optimum:
-    """The best point seen. Evaluation 1 is the start, so `value` is never above the start's."""
+    """The best point seen. The first loss is the start's, so `value` is never above it."""
 
     x: Angles
     value: float
-    trace: tuple[float, ...]  # every value, in the order of the evaluations
+    trace: tuple[float, ...]  # every loss seen, in order; an evaluation for a gradient alone has none
     evaluations: int
 
 
-def minimise(config: OptimiserConfig, objective: Objective, start: NDArray[Any], maxiter: int) -> Optimum:
-    """Best of at most `maxiter` evaluations of the objective."""
+def minimise(
+    config: OptimiserConfig, objective: Objective, start: NDArray[Any], maxiter: int, *, seed: int = 0
+) -> Optimum:
+    """The best point that at most `maxiter` evaluations find; `seed` is for an optimiser that draws."""
     if maxiter < 1:
         raise ValueError(f"maxiter is {maxiter}; a search needs at least one evaluation")
-    start = np.asarray(start, dtype=np.float64)
-    search = _Budgeted(objective, maxiter)
-    with suppress(_SpentError):
-        OPTIMISERS[config.kind](config, search, start, maxiter)
-    return Optimum(search.best, min(search.trace), tuple(search.trace), len(search.trace))
+    least = fewest(config, objective.shifts if config.kind == "shift" else 0)
+    if maxiter < least:
+        _warn(config.kind, maxiter, least)
+    search = Search(objective, maxiter, seed)
+    with suppress(SpentError):
+        OPTIMISERS[config.kind](config, search, np.array(start, dtype=np.float64))
+    return Optimum(search.best, min(search.trace), tuple(search.trace), search.evaluations)
 
 
-def cobyla(config: OptimiserConfig, objective: Objective, start: Angles, maxiter: int) -> None:
-    """Powell's linear approximations (1994): n + 1 evaluations span the first model, each later one moves."""
-    from scipy.optimize import minimize
-
-    n = len(start)
-    if maxiter < n + 2:
-        _warn(maxiter, n)
-    options = {"maxiter": max(maxiter, n + 2), "rhobeg": config.rhobeg, "tol": config.rhobeg * 1e-4}
-    minimize(objective, start, method="COBYLA", options=options)
+def fewest(config: OptimiserConfig, shifts: int) -> int:
+    """The least maxiter with which an optimiser moves at all; `shifts` is what one gradient from shifts takes."""
+    return {"cobyla": 2, "spsa": 4, "adam": EXACT_GRADIENT + 1, "shift": shifts + 1}[config.kind]
 
 
-class _SpentError(Exception):
-    """The budget is spent; never leaves this file."""
+@cache  # once a process for each budget, not once a round
+def _warn(kind: str, maxiter: int, least: int) -> None:
+    log.warning("maxiter %d is below %d, what one step of %s takes: the student stays as it is", maxiter, least, kind)
 
 
-class _Budgeted:
-    """An objective that counts, remembers its best point and ends the search when its budget is spent."""
-
-    def __init__(self, objective: Objective, budget: int) -> None:
-        self.objective, self.budget = objective, budget
-        self.trace: list[float] = []
-        self.best: Angles = np.empty(0)
-
-    def __call__(self, x: Angles) -> float:
-        if len(self.trace) == self.budget:
-            raise _SpentError
-        x = np.array(x, dtype=np.float64)  # SciPy reuses its array
-        value = float(self.objective(x))
-        if not isfinite(value):
-            raise ValueError(f"the objective is {value} at evaluation {len(self.trace) + 1}; a loss must be finite")
-        if not self.trace or value < min(self.trace):
-            self.best = x
-        self.trace.append(value)
-        return value
-
-
-@cache  # once a process for each pair, not once a round
-def _warn(maxiter: int, n: int) -> None:
-    log.warning("maxiter %d is below %d: COBYLA spends %d on its first model of %d angles", maxiter, n + 2, n + 1, n)
-
-
-OPTIMISERS: dict[str, Callable[[OptimiserConfig, Objective, Angles, int], None]] = {"cobyla": cobyla}
+OPTIMISERS: dict[str, Callable[[OptimiserConfig, Search, Angles], None]] = {
+    function.__name__: function for function in (cobyla, spsa, adam, shift)
+}

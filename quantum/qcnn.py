@@ -29,7 +29,7 @@ def qcnn(qubits: int = 4, feature_map: str = "ry", scale: float = pi, classes: i
     from qiskit.circuit import ParameterVector
 
     rounds = _rounds(qubits, classes)
-    read = tuple(range(qubits - classes, qubits))
+    read = read_qubits(qubits, classes)
     weights = ParameterVector("θ", n_weights(qubits, classes))
     encoding = features(feature_map, qubits, scale)
     circuit, angle = encoding.copy(f"qcnn-{feature_map}"), iter(weights)
@@ -47,6 +47,11 @@ def n_weights(qubits: int, classes: int) -> int:
     """How many angles `qcnn` has, without Qiskit."""
     rounds = _rounds(qubits, classes)
     return 3 * sum(len(neighbours) + len(pooled) for neighbours, pooled in rounds) + classes - len(rounds[-1][1])
+
+
+def read_qubits(qubits: int, classes: int) -> tuple[int, ...]:
+    """The qubits that are left to be read, one a class."""
+    return tuple(range(qubits - classes, qubits))
 
 
 def _rounds(qubits: int, classes: int) -> list[tuple[Pairs, Pairs]]:

@@ -66,7 +66,7 @@ def culprit(error: str, file: str, values: dict[str, Any], changes: dict[str, di
 
 
 def from_run_config(config: Mapping[str, Any]) -> Recipe:
-    """The recipe that Flower's three run-config keys name; server and clients both come through here."""
+    """The recipe that Flower's run-config keys name; server and clients both come through here."""
     return named(str(config.get("recipe", "smoke")), int(config.get("rounds", 0)), str(config.get("override", "")))
 
 

@@ -6,6 +6,7 @@ A section checks itself when it is made, from YAML or from Python, so an impossi
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
 from functools import cached_property
 from math import ceil, inf, pi
 from string import ascii_letters, digits
@@ -56,14 +57,16 @@ class Section:
 class DataConfig(Section):
     """Which texts, and who holds them."""
 
-    corpus: Literal["synthetic", "reviews", "text"] = "synthetic"
+    corpus: Literal["synthetic", "reviews", "text", "genomic", "tweets", "senti", "stega", "topic"] = "synthetic"
     path: str = ""  # `text` only: a file, a folder with one file a domain, or hf:owner/name
     text_column: str = "text"
     label_column: str = "label"
     partition: Literal["iid", "domain", "shards", "dirichlet"] = "iid"
     alpha: Annotated[float, Between(0, above=True)] = 0.5  # `dirichlet`: small is skewed
     shards: Annotated[int, Between(1, 100)] = 2  # `shards`: label-sorted pieces a client holds
-    rows: Annotated[int, Between(0)] = 0  # most rows a client keeps; 0 keeps all
+    rows: Annotated[int, Between(0)] = (
+        0  # most rows a client keeps, 6:2:2; 0 keeps all; a given test split is never cut
+    )
     reference_rows: Annotated[int, Between(10)] = 200  # held out for the server, never trained on
 
     def __post_init__(self) -> None:
@@ -80,8 +83,10 @@ class DataConfig(Section):
 class FeaturesConfig(Section):
     """How a text becomes one number a qubit, each in [0, 1]."""
 
-    encoder: Literal["tfidf", "minilm", "hidden"] = "tfidf"
+    encoder: Literal["tfidf", "minilm", "kmers", "hidden"] = "tfidf"
     buckets: Annotated[int, Between(16, 65536)] = 1024  # `tfidf`: hashed vocabulary size
+    k: Annotated[int, Between(1, 6)] = 3  # `kmers`: letters of a word of DNA
+    stride: Annotated[int, Between(1, 100)] = 1  # `kmers`: letters from the start of one word to the next
     model: str = "smollm2"  # `hidden`: the untuned LLM, named as in teacher.model
     layer: Annotated[int, Between(1, 1000)] = 20  # `hidden`: the decoder layer whose output is averaged
     reduction: Literal["trained", "pca"] = "trained"
@@ -92,12 +97,13 @@ class FeaturesConfig(Section):
 class StudentConfig(Section):
     """The small model every client trains, and whether its classical twin trains beside it."""
 
-    kind: Literal["vqc", "noop"] = "vqc"
+    kind: Literal["vqc", "qcnn", "reupload", "noop"] = "vqc"
+    readout: Literal["parity", "softmax"] = "parity"  # over the qubits that are read
     qubits: Annotated[int, Between(2, 12)] = 4
     feature_map: Literal["ry", "z", "zz"] = "ry"
     scale: Annotated[float, Between(0, above=True)] = pi  # features in [0, 1] become angles in [0, scale]
-    reps: Annotated[int, Between(1, 20)] = 3
-    entanglement: Literal["linear", "reverse_linear", "circular", "full"] = "reverse_linear"
+    reps: Annotated[int, Between(1, 20)] = 3  # not of a qcnn, whose layers follow from its qubits
+    entanglement: Literal["linear", "reverse_linear", "circular", "full"] = "reverse_linear"  # not of a qcnn
     twin: bool = True
     size: Annotated[int, Between(1)] = 1497  # `noop`: how many numbers travel
 
@@ -107,15 +113,35 @@ class StudentConfig(Section):
             raise RecipeError(
                 "twin is true; a noop student learns nothing, so it has no twin: set student.twin to false"
             )
+        if self.kind == "qcnn":
+            refuse_changed(self, "a qcnn has no", "reps", "entanglement")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimiserConfig(Section):
     """How a student is trained in one visit, within a budget of objective evaluations."""
 
-    kind: Literal["cobyla"] = "cobyla"
-    maxiter: Annotated[int, Between(1, 100000)] = 30  # evaluations in the first round
-    rhobeg: Annotated[float, Between(0, above=True)] = 0.3  # first step: radians of an angle, units of a weight
+    kind: Literal["cobyla", "spsa", "adam", "shift"] = "cobyla"  # shift: adam on gradients out of circuits alone
+    maxiter: Annotated[int, Between(1, 100000)] = 30  # evaluations in the first round; quantum/search.py counts them
+    rhobeg: Annotated[float, Between(0, above=True)] = 0.3  # `cobyla`: first step, radians or units of a weight
+    a: Annotated[float, Between(0, above=True)] = 2.0  # `spsa`: gain of the first step
+    c: Annotated[float, Between(0, above=True)] = 0.2  # `spsa`: how far its two points lie from the centre
+    learning_rate: Annotated[float, Between(0, above=True)] = 0.2  # `adam` and `shift`
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        read = {"cobyla": {"rhobeg"}, "spsa": {"a", "c"}}.get(self.kind, {"learning_rate"})
+        refuse_changed(self, f"{self.kind} does not read", *({"rhobeg", "a", "c", "learning_rate"} - read))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardwareConfig(Section):
+    """How jobs run on IBM's QPUs; only for the executors ibm and ibm-local."""
+
+    mode: Literal["job", "batch"] = "job"  # each job queues for itself, or all of a visit in one batch
+    decoupling: Literal["none", "XX", "XpXm", "XY4"] = "none"  # pulses on idle qubits
+    twirling: Literal["none", "gates", "measure", "both"] = "none"  # random Paulis that average errors
+    queue_seconds: Annotated[float, Between(0, above=True)] = 900.0  # a job queued for longer pauses the run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +227,10 @@ class Recipe(Section):
     rounds: Annotated[int, Between(1, 10000)] = 5
     clients: Annotated[int, Between(2, 1000)] = 5
     threads: Annotated[int, Between(1, 256)] = 1  # per process; another count gives other bits
+    executor: str = "exact"  # what runs the circuits of a fit: a word of EXECUTORS
+    scored_by: Literal["exact", "executor"] = "exact"  # what runs those of the final scores; other losses are exact
+    shots: Annotated[int, Between(1, 10_000_000)] = 1024  # a row; `exact` takes none
+    mitigate: bool = False  # undo read-out errors; for executors that have them
     min_reports: Annotated[int, Between(1, 1000)] = 2  # fewer usable reports end the run
     deadline_seconds: Annotated[float, Between(0, above=True)] | None = None  # of a visit; None: PATIENCE
     on_loss: Literal["continue", "repeat"] = "continue"  # a node that dies in a round: go on without it, or ask again
@@ -208,6 +238,7 @@ class Recipe(Section):
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     regulate: RegulateConfig = field(default_factory=RegulateConfig)
     select: SelectConfig = field(default_factory=SelectConfig)
@@ -220,6 +251,23 @@ class Recipe(Section):
             raise RecipeError(
                 f"name is {shown(self.name)}; it must be letters, digits, dots, - and _: it names the run folder"
             )
+        kind, _ = split_executor(self.executor)
+        if self.mitigate and kind not in READOUT_ERRORS:
+            raise RecipeError(f"mitigate is true; executor {kind} makes no read-out errors: set mitigate to false")
+        if kind not in ("ibm", "ibm-local"):
+            try:
+                refuse_changed(self.hardware, f"executor {kind} has no", *hints(HardwareConfig))
+            except RecipeError as error:
+                raise RecipeError(f"hardware.{error}") from None
+        if kind != "exact" and self.optimiser.kind == "adam":
+            raise RecipeError(
+                f"optimiser.kind is adam; its gradients are exact and executor {self.executor} has none: "
+                f"use shift, spsa or cobyla"
+            )
+        if kind != "exact" and self.student.kind == "noop":
+            raise RecipeError(f"executor is {shown(self.executor)}; a noop student runs no circuits: leave it out")
+        if kind == "exact" and self.scored_by == "executor":
+            raise RecipeError("scored_by is executor, which is exact already: leave it out")
         if self.min_reports > self.clients:
             raise RecipeError(f"min_reports is {self.min_reports}; it must be at most clients, which is {self.clients}")
         fewest, entering = self.aggregate.fewest(), self.select.takes(self.clients)
@@ -229,6 +277,10 @@ class Recipe(Section):
                 f"{self.aggregate.kept} it needs {fewest} updates, and {entering} of {self.clients} clients enter the "
                 f"average: use more clients or lower these two"
             )
+
+    def paid(self) -> bool:
+        """Whether its circuits run on hardware that is paid for."""
+        return split_executor(self.executor)[0] == "ibm"
 
     def as_json(self) -> str:
         """The whole recipe on one line; also valid YAML, and what travels inside a Flower run."""
@@ -241,6 +293,50 @@ class Recipe(Section):
     def digest(self) -> str:
         """Twelve hex digits that name this recipe; a client refuses an assignment that carries another."""
         return hashlib.sha256(self.as_json().encode()).hexdigest()[:12]
+
+
+def refuse_changed(section: Section, why: str, *keys: str) -> None:
+    """Refuse a key that has no meaning beside the others, once it is not its default."""
+    defaults = {f.name: f.default for f in fields(section)}
+    for key in sorted(keys):
+        if getattr(section, key) != defaults[key]:
+            raise RecipeError(f"{key} is {shown(getattr(section, key))}; {why} {key}: leave it out")
+
+
+# kind → what stands after its colon
+EXECUTORS = {
+    "exact": "",
+    "shots": "",
+    "aer": "",
+    "noisy": "fake device",
+    "depolarizing": "probability",
+    "ibm": "backend or least-busy",
+    "ibm-local": "fake device",
+}
+READOUT_ERRORS = ("noisy", "ibm", "ibm-local")
+
+
+def split_executor(spec: str) -> tuple[str, str]:
+    """noisy:manila → ("noisy", "manila"); refuses a kind that does not exist, and a word too many or too few."""
+    kind, colon, argument = spec.partition(":")
+    forms = [name + (f":<{what}>" if what else "") for name, what in EXECUTORS.items()]
+    if kind not in EXECUTORS:
+        close = get_close_matches(kind, EXECUTORS, 1, 0.6)
+        guess = f" Did you mean {forms[list(EXECUTORS).index(close[0])]}?" if close else ""
+        raise RecipeError(f"executor is {shown(spec)}; it must be {', '.join(forms[:-1])} or {forms[-1]}.{guess}")
+    if bool(EXECUTORS[kind]) != bool(argument) or bool(colon) != bool(argument):
+        raise RecipeError(f"executor is {shown(spec)}; write it as {forms[list(EXECUTORS).index(kind)]}")
+    if kind == "depolarizing" and not probability(argument):
+        raise RecipeError(f"executor is {shown(spec)}; the probability of depolarizing is a number from 0 to 1")
+    return kind, argument
+
+
+def probability(text: str) -> bool:
+    """Whether the text is a number from 0 to 1."""
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
+        return False
 
 
 def hints(section: Any) -> dict[str, Any]:

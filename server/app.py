@@ -1,6 +1,7 @@
 """The ServerApp: one run, from meeting the clients to the last line of the ledger; goes on where a checkpoint ends."""
 
 import logging
+import platform
 import time
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from recipes.load import from_run_config
+from recipes.schema import InputError
+from strategies.wire import check_flower
 
 log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
 
@@ -17,21 +20,26 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run the recipe that the run config names."""
+    check_flower("this SuperLink")
     recipe = from_run_config(context.run_config)
     from quantum.threads import limit_threads
 
     limit_threads(recipe.threads)
     from server import checkpoint, prepare
-    from server.folder import current_folder
+    from server.folder import current_folder, run_name
     from server.ledger import Ledger
     from server.reference import Reference
+    from server.resume import unfinished
     from server.roster import Roster
     from strategies.compose import Federated
     from strategies.state import ArmState, State
 
-    folder = current_folder(recipe)
-    ledger, run, began = Ledger(folder), folder.name, time.monotonic()
-    log.info("run folder %s", folder)
+    asked = str(context.run_config.get("run", ""))
+    folder = current_folder(recipe, asked)
+    if asked and (held := unfinished(folder).digest()) != recipe.digest():
+        raise InputError(f"{folder} is a run of recipe {held}, not of {recipe.digest()}: go on with its own recipe")
+    ledger, run, began = Ledger(folder), run_name(folder), time.monotonic()
+    log.info("run folder %s on %s", folder, platform.node())
     try:
         reference = Reference(recipe)
         state = checkpoint.newest(folder, recipe.digest())
@@ -39,7 +47,7 @@ def main(grid: Grid, context: Context) -> None:
         roster = Roster(grid, recipe, run)
         roster.meet(ledger.append)
         if state is None:
-            shared = prepare.agree(grid, recipe, run, roster.nodes, reference.stages, ledger.append)
+            shared = prepare.agree(grid, recipe, run, roster, reference.stages, ledger.append)
             arms = {name: ArmState(arrays=arm.initial(recipe.seed)) for name, arm in reference.arms.items()}
             state = State(shared=shared, arms=arms)
         reference.encode(state.shared)

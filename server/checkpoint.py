@@ -1,17 +1,19 @@
 """The federation's state on disk after every round: arrays as safetensors, the rest as JSON; no pickle.
 
-A checkpoint is one folder `checkpoints/round-NNNN`, written under a temporary name and renamed when whole.
+A checkpoint is one folder `checkpoints/round-NNNN`, written under a temporary name, flushed, and renamed when whole.
 """
 
 import json
-import os
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from data.whole import flush
 from recipes.schema import InputError
 from strategies.messages import Arrays
 from strategies.state import ArmState, State
@@ -23,7 +25,7 @@ KEPT = 2  # newest checkpoints that stay
 def save(folder: Path, state: State, recipe_digest: str) -> None:
     """Write the state of a finished round."""
     home = folder / "checkpoints"
-    temporary = home / f"writing-{os.getpid()}"
+    temporary = home / "writing"  # one that a killed run has left is of no use
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     arrays: Arrays = {f"shared/{name}": array for name, array in state.shared.items()}
@@ -46,9 +48,12 @@ def save(folder: Path, state: State, recipe_digest: str) -> None:
         },
     }
     (temporary / "state.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    for file in (*temporary.iterdir(), temporary):
+        flush(file)
     whole = home / f"round-{state.round:04d}"
     shutil.rmtree(whole, ignore_errors=True)
     temporary.rename(whole)
+    flush(home)
     for old in by_round(folder)[:-KEPT]:
         shutil.rmtree(old)
 
@@ -58,16 +63,23 @@ def newest(folder: Path, recipe_digest: str) -> State | None:
     found = by_round(folder)
     if not found:
         return None
+    path, again = found[-1], f"run again with: qflock run {folder / 'recipe.yaml'}"
     try:
-        facts = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
-        arrays = load_file(found[-1] / "arrays.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(f"{found[-1]} cannot be read ({error}); delete it to go on from the one before") from None
-    if facts["schema"] != SCHEMA or facts["recipe_digest"] != recipe_digest:
-        raise InputError(
-            f"{found[-1]} belongs to recipe {facts['recipe_digest']} (schema {facts['schema']}), "
-            f"this run is {recipe_digest} (schema {SCHEMA}): start a new run"
-        )
+        facts = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        schema = facts["schema"]
+        state = read(facts, load_file(path / "arrays.safetensors")) if schema == SCHEMA else None
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, SafetensorError) as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{path} is damaged ({why}); delete it to go on from the round before") from None
+    if state is None:
+        raise InputError(f"{path} has schema {schema}, this qflock reads {SCHEMA}: {again}")
+    if facts["recipe_digest"] != recipe_digest:
+        raise InputError(f"{path} belongs to recipe {facts['recipe_digest']}, this run is {recipe_digest}: {again}")
+    return state
+
+
+def read(facts: dict[str, Any], arrays: Arrays) -> State:
+    """The state in a checkpoint's two files."""
     arms = {
         name: ArmState(
             arrays=under(arrays, f"arm/{name}/"),
@@ -88,7 +100,8 @@ def newest(folder: Path, recipe_digest: str) -> State | None:
 
 def by_round(folder: Path) -> list[Path]:
     """The whole checkpoints of a run, oldest first."""
-    return sorted((folder / "checkpoints").glob("round-*"), key=lambda path: int(path.name.removeprefix("round-")))
+    numbered = [path for path in (folder / "checkpoints").glob("round-*") if re.fullmatch(r"round-\d+", path.name)]
+    return sorted(numbered, key=lambda path: int(path.name.removeprefix("round-")))
 
 
 def under(arrays: Arrays, prefix: str) -> Arrays:

@@ -2,29 +2,30 @@
 
 import signal
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from recipes.load import about, load, shipped
-from recipes.schema import InputError, Recipe, RecipeError
-
-
-class Place(StrEnum):
-    """Where a run happens."""
-
-    sim = "sim"
-    processes = "processes"
-
+from recipes.schema import InputError, Recipe
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="a shipped recipe's name, or a YAML file")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change one key; repeatable")]
 ClientsOption = Annotated[int | None, typer.Option(help="how many clients, instead of the recipe's")]
 SeedOption = Annotated[int | None, typer.Option(help="the seed, instead of the recipe's")]
-OnOption = Annotated[Place, typer.Option(help="a Ray simulation, or a SuperLink and SuperNodes on this machine")]
+OnOption = Annotated[
+    str,
+    typer.Option(
+        metavar="sim|processes|NAME",
+        help="a Ray simulation, a SuperLink and SuperNodes on this machine, or a SuperLink of Flower's configuration",
+    ),
+]
+SecureOption = Annotated[bool, typer.Option("--secure", help="TLS, and a key for every node (with --on processes)")]
 RunsDirOption = Annotated[Path, typer.Option(help="where run folders go")]
+SpendOption = Annotated[
+    int, typer.Option(min=0, metavar="SECONDS", help="QPU seconds that the whole run may use; for executor ibm:…")
+]
 
 command = typer.Typer(
     name="qflock",
@@ -112,31 +113,32 @@ def run(
     clients: ClientsOption = None,
     seed: SeedOption = None,
     runs_dir: RunsDirOption = Path("runs"),
-    on: OnOption = Place.sim,
+    on: OnOption = "sim",
+    secure: SecureOption = False,
+    spend: SpendOption = 0,
 ) -> None:
     """Run a recipe; ends with a table and curves in the run's folder."""
     from server.folder import new_folder
     from server.launch import launch
 
     chosen = resolved(recipe, set_, clients, seed)
-    launch(chosen, lambda: new_folder(chosen, runs_dir), simulated=on is Place.sim)
+    launch(chosen, lambda: new_folder(chosen, runs_dir), on=on, secure=secure, spend=spend)
 
 
 @command.command()
 def resume(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")], on: OnOption = Place.sim
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")],
+    on: OnOption = "sim",
+    secure: SecureOption = False,
+    spend: SpendOption = 0,
 ) -> None:
     """Go on with a run that did not end, from its last checkpoint."""
     from server.launch import launch
-    from server.ledger import lines
+    from server.price import spent_in
+    from server.resume import unfinished
 
-    if not (run / "recipe.yaml").is_file():
-        raise RecipeError(f"{run} is not a run folder: it has no recipe.yaml")
-    ended = [line for line in lines(run) if line["kind"] == "end"]
-    if ended and ended[-1]["state"] == "completed":
-        raise RecipeError(f"{run} is complete; run its recipe again with: qflock run {run / 'recipe.yaml'}")
-    recipe = load(str(run / "recipe.yaml"))
-    launch(recipe, run.resolve, simulated=on is Place.sim)
+    kept = on == "processes" and (run / "secure").is_dir()  # what was secure is not opened by a flag that is forgotten
+    launch(unfinished(run), run.resolve, on=on, secure=secure or kept, spend=spend, spent=spent_in(run))
 
 
 def resolved(recipe: str, set_: list[str] | None, clients: int | None, seed: int | None) -> Recipe:

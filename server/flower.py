@@ -18,14 +18,16 @@ from typing import Any
 import psutil
 
 from recipes.schema import Recipe
+from server.certificates import AUTHORITY, CERTIFICATE, KEY, certify
 from server.folder import APP
 from strategies.failure import RunFailedError
 
 START_SECONDS, ANSWER_SECONDS = 60.0, 120.0
+PORTS, TAKEN = 5, "address already in use"
 LINK = "qflock"  # the SuperLink's name in the Flower configuration of the run
 
 
-def environment(folder: Path, recipe: Recipe) -> dict[str, str]:
+def environment(folder: Path, recipe: Recipe, spend: int = 0) -> dict[str, str]:
     """What the SuperLink and everything it starts inherits: quiet, offline, and as many threads as the recipe says."""
     threads = str(recipe.threads)
     return os.environ | {
@@ -42,6 +44,7 @@ def environment(folder: Path, recipe: Recipe) -> dict[str, str]:
         "MKL_NUM_THREADS": threads,
         "QFLOCK_RUN": str(folder),
         "QFLOCK_MEMORY": str(folder / "memory"),
+        "QFLOCK_SPEND": str(spend / recipe.clients),  # what the nodes that we start grant
     }
 
 
@@ -51,28 +54,53 @@ class Link:
 
     name: str  # in the Flower configuration that `env` leads to
     env: dict[str, str]
+
+
+@dataclass(frozen=True)
+class OwnLink(Link):
+    """One that we started."""
+
     process: subprocess.Popen[bytes]
     port: int
+    secure: Path | None = None  # where certificates and node keys are; None: it speaks plain HTTP and takes every node
 
 
 @contextmanager
-def superlink(folder: Path, env: dict[str, str], *, simulated: bool) -> Iterator[Link]:
+def superlink(folder: Path, env: dict[str, str], *, simulated: bool, secure: bool = False) -> Iterator[OwnLink]:
     """A SuperLink for one run; it and all that it started are gone afterwards."""
-    port = free_port()
     home = folder / "flower"
     home.mkdir(exist_ok=True)
-    (home / "config.toml").write_text(f'[superlink.{LINK}]\naddress = "127.0.0.1:{port}"\ninsecure = true\n')
-    command = ["flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", str(port)]
-    with (folder / "logs" / "superlink.log").open("ab") as log:
-        process = subprocess.Popen(
-            command + ["--simulation"] * simulated, env=env, stdout=log, stderr=log, start_new_session=True
-        )
+    keys = folder / "secure" if secure else None
+    if keys:
+        certify(keys)
+    link = None
     try:
-        wait_for(port, process, folder)
-        yield Link(LINK, env, process, port)
+        for _ in range(PORTS):
+            link = started(folder, env, free_port(), keys, simulated=simulated)
+            if listens(link, folder):
+                break
+        else:
+            raise RunFailedError(f"{PORTS} free ports in a row were taken before the SuperLink had them; try again")
+        yield link
     finally:
-        end(folder, process)
+        end(folder, link.process if link else None)
         shutil.rmtree(home, ignore_errors=True)
+
+
+def started(folder: Path, env: dict[str, str], port: int, keys: Path | None, *, simulated: bool) -> OwnLink:
+    """A SuperLink that begins, and a Flower configuration that names it."""
+    command = ["flower-superlink", "--host", "127.0.0.1", "--port", str(port)] + ["--simulation"] * simulated
+    if keys:
+        said = f'root-certificates = "{keys / AUTHORITY}"'
+        command += ["--ssl-ca-certfile", str(keys / AUTHORITY), "--ssl-certfile", str(keys / CERTIFICATE)]
+        command += ["--ssl-keyfile", str(keys / KEY), "--enable-supernode-auth"]
+    else:
+        said = "insecure = true"
+        command += ["--insecure"]
+    (folder / "flower" / "config.toml").write_text(f'[superlink.{LINK}]\naddress = "127.0.0.1:{port}"\n{said}\n')
+    with (folder / "logs" / "superlink.log").open("ab") as log:
+        process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+    return OwnLink(LINK, env, process, port, keys)
 
 
 def free_port() -> int:
@@ -83,23 +111,27 @@ def free_port() -> int:
     return port
 
 
-def wait_for(port: int, process: subprocess.Popen[bytes], folder: Path) -> None:
-    """Until the SuperLink listens."""
+def listens(link: OwnLink, folder: Path) -> bool:
+    """True once the SuperLink listens, False when somebody else took its port in the meantime."""
     end_time = time.monotonic() + START_SECONDS
     while time.monotonic() < end_time:
-        if process.poll() is not None:
-            raise RunFailedError(f"the SuperLink ended at once with code {process.returncode}; see {folder / 'logs'}")
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+        if link.process.poll() is not None:
+            log = folder / "logs" / "superlink.log"
+            if TAKEN in log.read_text(encoding="utf-8", errors="replace")[-2000:]:
+                return False
+            raise RunFailedError(f"the SuperLink ended at once with code {link.process.returncode}; see {log}")
+        with suppress(psutil.Error):  # it has just ended
+            ports = psutil.Process(link.process.pid).net_connections("tcp")
+            if any(one.status == psutil.CONN_LISTEN and one.laddr.port == link.port for one in ports):
+                return True
         time.sleep(0.05)
     raise RunFailedError(f"the SuperLink does not listen after {START_SECONDS:.0f} s; see {folder / 'logs'}")
 
 
-def end(folder: Path, process: subprocess.Popen[bytes]) -> None:
+def end(folder: Path, process: subprocess.Popen[bytes] | None) -> None:
     """End a SuperLink and all that the run started, asked first, then killed; also what outlived its parent."""
     family = started_for(folder)
-    if process.poll() is None:
+    if process and process.poll() is None:
         family += psutil.Process(process.pid).children(recursive=True)
         process.terminate()
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -108,8 +140,9 @@ def end(folder: Path, process: subprocess.Popen[bytes]) -> None:
                 member.send_signal(number)
         psutil.wait_procs(family, timeout=8)
         family = [*(member for member in family if member.is_running()), *started_for(folder)]
-    process.kill()  # does nothing to one that has ended
-    process.wait()
+    if process:
+        process.kill()  # does nothing to one that has ended
+        process.wait()
 
 
 def started_for(folder: Path) -> list[psutil.Process]:
@@ -120,6 +153,14 @@ def started_for(folder: Path) -> list[psutil.Process]:
             if process.pid != os.getpid() and process.environ().get("QFLOCK_RUN") == str(folder):
                 found.append(process)
     return found
+
+
+def register(link: Link, public_key: Path) -> None:
+    """Let a node with this key take part."""
+    done = told(["flwr", "supernode", "register", str(public_key), link.name, "--format", "json"], link)
+    said = answered(done.stdout)
+    if not said.get("success"):
+        raise RunFailedError(f"the SuperLink does not register {public_key}: {complaint(done)}")
 
 
 def submit(link: Link, values: dict[str, Any], clients: int | None, app: Path = APP) -> str:
@@ -135,7 +176,7 @@ def submit(link: Link, values: dict[str, Any], clients: int | None, app: Path = 
         done = told(command, link)
     said = answered(done.stdout)
     if done.returncode or "run-id" not in said:
-        raise RunFailedError(f"Flower refused the run: {' '.join((done.stdout + done.stderr).split())[:500]}")
+        raise RunFailedError(f"Flower refused the run: {complaint(done)}")
     return str(said["run-id"])
 
 
@@ -164,6 +205,12 @@ def told(command: list[str], link: Link) -> subprocess.CompletedProcess[str]:
         raise RunFailedError(
             f"`{' '.join(command[:2])}` had no answer from the SuperLink in {ANSWER_SECONDS:.0f} s"
         ) from None
+
+
+def complaint(done: subprocess.CompletedProcess[str]) -> str:
+    """What a command of Flower's said, in one line."""
+    said = str(answered(done.stdout).get("error-message") or done.stdout + done.stderr)
+    return " ".join(said.split())[:500]
 
 
 def answered(text: str) -> dict[str, Any]:

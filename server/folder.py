@@ -13,15 +13,16 @@ from typing import Any
 
 import yaml
 
+from data.whole import write_whole
 from recipes.schema import InputError, Recipe
 
 APP = Path(__file__).resolve().parent.parent
 PACKAGES = ("flwr", "ray", "numpy", "scipy", "scikit-learn", "qiskit", "torch", "transformers", "peft")
 
 
-def new_folder(recipe: Recipe, runs: Path) -> Path:
-    """runs/<time>-<recipe>/, with the recipe as run and the environment in it."""
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{recipe.name}"
+def new_folder(recipe: Recipe, runs: Path, name: str = "") -> Path:
+    """runs/<time>-<recipe>/, or runs/<name>/, with the recipe as run and the environment in it."""
+    name = name or f"{time.strftime('%Y%m%d-%H%M%S')}-{recipe.name}"
     taken = 0
     while True:
         folder = runs.absolute() / (f"{name}-{taken}" if taken else name)
@@ -35,15 +36,36 @@ def new_folder(recipe: Recipe, runs: Path) -> Path:
         except OSError as error:
             raise InputError(f"{folder} cannot be made ({error.strerror}); give another --runs-dir") from None
     (folder / "logs").mkdir()
-    (folder / "recipe.yaml").write_text(as_yaml(recipe), encoding="utf-8")
-    (folder / "environment.json").write_text(environment(recipe), encoding="utf-8")
+    write_whole(folder / "environment.json", environment(recipe, folder.name).encode())
+    write_whole(folder / "recipe.yaml", as_yaml(recipe).encode())  # last: with it, a folder is a run's
     return folder
 
 
-def current_folder(recipe: Recipe) -> Path:
-    """The folder a launcher chose ($QFLOCK_RUN), or a new one under $QFLOCK_RUNS or ./runs for a plain `flwr run`."""
-    chosen = os.environ.get("QFLOCK_RUN")
-    return Path(chosen) if chosen else new_folder(recipe, Path(os.environ.get("QFLOCK_RUNS") or "runs"))
+def current_folder(recipe: Recipe, run: str) -> Path:
+    """Where the ServerApp writes: $QFLOCK_RUN, which a launcher on this machine sets; else the run config's `run`.
+
+    That is the folder of a run to go on with, as the submitter calls it: it is that folder itself where this machine
+    has it, else one of that name under $QFLOCK_RUNS or ./runs, where a new one goes too.
+    """
+    if chosen := os.environ.get("QFLOCK_RUN"):
+        return Path(chosen)
+    runs = Path(os.environ.get("QFLOCK_RUNS") or "runs").absolute()
+    for folder in (Path(run).absolute(), runs / Path(run).name) if run else ():
+        if (folder / "recipe.yaml").is_file():
+            return folder
+    return new_folder(recipe, runs, Path(run).name)
+
+
+def run_name(folder: Path) -> str:
+    """What the clients call the run: its folder's first name, also after that was renamed."""
+    path = folder / "environment.json"
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["run"])
+    except FileNotFoundError:
+        return folder.name
+    except (OSError, LookupError, TypeError, ValueError) as error:
+        again = f"qflock run {folder / 'recipe.yaml'}"
+        raise InputError(f"{path} is damaged ({error}): put it back, or start a new run with: {again}") from None
 
 
 def as_yaml(recipe: Recipe) -> str:
@@ -52,9 +74,11 @@ def as_yaml(recipe: Recipe) -> str:
     return f"# as run, digest {recipe.digest()}\n\n{yaml.safe_dump(values, sort_keys=False)}"
 
 
-def environment(recipe: Recipe) -> str:
+def environment(recipe: Recipe, run: str) -> str:
     """What the numbers of a run may depend on, as JSON."""
     facts: dict[str, Any] = {
+        "schema": 1,
+        "run": run,
         "qflock": commit(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},

@@ -1,46 +1,72 @@
-"""From a recipe to a finished run on this machine: check the data, start Flower, submit, follow, close."""
+"""From a recipe to a finished run: check the data, start Flower or find it, submit, follow, close."""
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 from rich.console import Console
 
 from recipes.schema import InputError, Recipe
 from server.checkpoint import newest
-from server.flower import Link, environment, keep_log, status, submit, superlink
+from server.flower import OwnLink, end, environment, keep_log, started_for, status, submit, superlink
 from server.ledger import Ledger
+from server.links import HERE, named
 from server.live import follow
 from server.nodes import Nodes, supernodes
+from server.price import afford
 from server.ready import ready
+from server.remote import link_of, run_there
 from server.summary import summary
 from strategies.failure import RunFailedError
 
 ASK_SECONDS = 10.0  # between two questions to Flower whether the run still lives
+APP_COMMANDS = ("flwr-serverapp", "flwr-simulation")
 
 
-def launch(recipe: Recipe, make_folder: Callable[[], Path], *, simulated: bool) -> None:
+def launch(
+    recipe: Recipe, make_folder: Callable[[], Path], *, on: str, secure: bool, spend: int = 0, spent: float = 0.0
+) -> None:
     """Run, and print where everything is; raises RunFailedError with the command that resumes."""
     console = Console()
-    with console.status("reading the corpus"):
-        ready(recipe, fetch=True)  # fail before anything starts
+    if secure and on != "processes":
+        why = "a simulation is one program" if on == "sim" else f"whether {on} is secured, Flower's configuration says"
+        raise InputError(f"--secure is for --on processes; {why}")
+    link = None if on in HERE else link_of(named(on))
+    if link is None:
+        with console.status("reading the corpus"):
+            ready(recipe, fetch=True)  # fail before anything starts; of another machine's files we know nothing
+    afford(recipe, spend, spent, here=link is None)
     folder = make_folder()
-    with alone_in(folder), resumable(folder):
-        state = newest(folder, recipe.digest())
-        Ledger(folder).rewind(state.round if state else 0)
-        console.print(f"{recipe.name} → {folder}", highlight=False, soft_wrap=True)
-        with superlink(folder, environment(folder, recipe), simulated=simulated) as link:
-            nodes = None if simulated else supernodes(link, recipe.clients, folder / "logs")
-            with console.status("submitting to Flower"):
-                run_id = submit(link, {"recipe": recipe.as_json()}, recipe.clients if simulated else None)
-            last = follow(folder, recipe, console, Watch(link, run_id, nodes, console))
-            keep_log(link, run_id, folder / "logs" / "app.log")
-        if last["state"] != "completed":
-            raise RunFailedError(f"{last['reason']}. Logs: {folder / 'logs'}")
+    flags = (f" --on {on}" if on != "sim" else "") + " --secure" * secure + " --spend SECONDS" * recipe.paid()
+    with alone_in(folder), resumable(f"qflock resume {folder}{flags}", "Follow it again" if link else "Stopped. Go on"):
+        if link is None:
+            run_here(recipe, folder, console, simulated=on == "sim", secure=secure, spend=spend)
+        elif not run_there(recipe, folder, link, console, spend):
+            return
     console.print(summary(folder))
     console.print(f"curves: {folder / 'curves.png'}", highlight=False, soft_wrap=True)
+
+
+def run_here(recipe: Recipe, folder: Path, console: Console, *, simulated: bool, secure: bool, spend: int) -> None:
+    """A run on a SuperLink of its own."""
+    if left := started_for(folder):
+        console.print(f"ending {len(left)} processes that outlived a killed qflock", highlight=False)
+        end(folder, None)
+    state = newest(folder, recipe.digest())
+    Ledger(folder).rewind(state.round if state else 0)
+    console.print(f"{recipe.name} → {folder}", highlight=False, soft_wrap=True)
+    with superlink(folder, environment(folder, recipe, spend), simulated=simulated, secure=secure) as link:
+        with console.status("submitting to Flower"):
+            nodes = None if simulated else supernodes(link, recipe.clients, folder / "logs")
+            values = {"recipe": recipe.as_json(), "spend": spend}
+            run_id = submit(link, values, recipe.clients if simulated else None)
+        last = follow(folder, recipe, console, Watch(link, run_id, nodes, console))
+        keep_log(link, run_id, folder / "logs" / "app.log")
+    if last["state"] != "completed":
+        raise RunFailedError(f"{last['reason']}. Logs: {folder / 'logs'}")
 
 
 @contextmanager
@@ -54,32 +80,57 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def resumable(folder: Path) -> Iterator[None]:
+def resumable(again: str, interrupted: str) -> Iterator[None]:
     """Says how to go on, however a run ends before its time."""
     try:
         yield
     except RunFailedError as error:
-        raise RunFailedError(f"{error}. Go on with: qflock resume {folder}") from None
+        raise RunFailedError(f"{error}. Go on with: {again}") from None
     except (KeyboardInterrupt, SystemExit):
-        Console(stderr=True).print(f"stopped. Go on with: qflock resume {folder}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"{interrupted} with: {again}", highlight=False, soft_wrap=True)
         raise
 
 
 class Watch:
     """Whether a run still lives: asks the processes every time, and Flower itself every few seconds."""
 
-    def __init__(self, link: Link, run_id: str, nodes: Nodes | None, console: Console) -> None:
+    def __init__(self, link: OwnLink, run_id: str, nodes: Nodes | None, console: Console) -> None:
         self.link, self.run_id, self.nodes, self.console = link, run_id, nodes, console
         self.asked = time.monotonic()
+        self.app: psutil.Process | None = None  # that the ServerApp runs in, once seen
 
     def __call__(self) -> str | None:
         """Why no more can come, or None."""
         if self.link.process.poll() is not None:
             return f"the SuperLink ended with code {self.link.process.returncode}"
         for news in self.nodes.tend() if self.nodes else []:
-            self.console.print(news, highlight=False)
-        if time.monotonic() - self.asked < ASK_SECONDS:
+            self.console.print(news, highlight=False, soft_wrap=True, markup=False)
+        if self.nodes and (why := self.nodes.hopeless()):
+            return why
+        self.app = self.app or app_process(self.link)
+        gone = self.app is not None and ended(self.app)
+        if not gone and time.monotonic() - self.asked < ASK_SECONDS:
             return None
         word, details = status(self.link, self.run_id)
         self.asked = time.monotonic()
-        return f"Flower says {word}: {details}" if word.startswith("finished") else None
+        if word.startswith("finished"):
+            return f"Flower says {word}: {details}"
+        return "the ServerApp was killed, perhaps for want of memory" if gone else None
+
+
+def app_process(link: OwnLink) -> psutil.Process | None:
+    """The process of the ServerApp; Flower itself takes a minute to miss it."""
+    with suppress(psutil.Error):
+        for process in psutil.Process(link.process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                if any(Path(word).name in APP_COMMANDS for word in process.cmdline()[:2]):
+                    return process
+    return None
+
+
+def ended(process: psutil.Process) -> bool:
+    """Whether a process is gone, or waits only for its parent to notice."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

@@ -9,6 +9,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from data.whole import write_whole
+from recipes.schema import InputError
+
 SCHEMA = 1
 
 Line = dict[str, Any]
@@ -31,9 +34,7 @@ class Ledger:
     def rewind(self, number: int) -> None:
         """Keep what led to the end of round `number` (0 keeps nothing), so that the rounds to come follow it."""
         kept = [line for line in lines(self.path.parent) if number and reached(line, number)]
-        temporary = self.path.with_suffix(".rewound")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        temporary.replace(self.path)
+        write_whole(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
 
 def lines(folder: Path) -> list[Line]:
@@ -42,6 +43,20 @@ def lines(folder: Path) -> list[Line]:
     if not path.exists():
         return []
     return [json.loads(text) for text in path.read_text(encoding="utf-8").split("\n")[:-1]]
+
+
+def whole(folder: Path) -> list[Line]:
+    """A run's ledger, once every line of it is one that this program reads."""
+    path, again = folder / "rounds.jsonl", f"run again with: qflock run {folder / 'recipe.yaml'}"
+    try:
+        found = lines(folder)
+    except ValueError as error:  # of JSON, or of UTF-8
+        raise InputError(f"{path} is damaged ({error}): {again}") from None
+    for line in found:
+        schema: Any = line.get("schema") if isinstance(line, dict) else None
+        if schema != SCHEMA:
+            raise InputError(f"{path} has schema {schema}, this qflock reads {SCHEMA}: {again}")
+    return found
 
 
 def untimed(line: Line) -> Line:

@@ -1,13 +1,11 @@
 """What a finished run came to, read from its folder; and how far one that has not finished is."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from recipes.load import load
 from recipes.schema import InputError, Recipe
-from server.ledger import SCHEMA, Line, lines
+from server.ledger import Line, whole
 
 ALONE = ("head", "logistic", "majority")  # what needs no student, as far as a ledger has it
 
@@ -69,22 +67,6 @@ def outcome(folder: Path) -> Outcome:
         sum(line.get(key, 0) for line in ledger for key in ("bytes_up", "bytes_down")),
         sum(line["seconds"].get("round", 0.0) for line in ledger),
     )
-
-
-def whole(folder: Path) -> list[Line]:
-    """A run's ledger, once every line of it is one that this program reads."""
-    try:
-        ledger = lines(folder)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{folder / 'rounds.jsonl'} is damaged ({error}): run the recipe again") from None
-    for line in ledger:
-        found: Any = line.get("schema") if isinstance(line, dict) else None
-        if found != SCHEMA:
-            raise InputError(
-                f"{folder / 'rounds.jsonl'} has schema {found}, this qflock reads {SCHEMA}: "
-                f"run again with: qflock run {folder / 'recipe.yaml'}"
-            )
-    return ledger
 
 
 def reached(ledger: list[Line]) -> int:

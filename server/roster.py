@@ -15,6 +15,10 @@ from strategies.wire import assign, parcel
 JOIN_SECONDS = 60.0  # for nodes that are still starting
 HELLO_SECONDS = 300.0  # a client reads its corpus, and may have to fetch it
 QUIET_SECONDS, LOOK_SECONDS = 3.0, 0.1
+NOBODY = (
+    f"no node joined within {JOIN_SECONDS:.0f} s; what keeps one out, such as another address, no TLS or a key that is "
+    f"not registered, its own log says"
+)
 
 
 class Roster:
@@ -26,6 +30,7 @@ class Roster:
         self.nodes: dict[int, int] = {}
         self.clients: dict[int, int] = {}  # node → client, of nodes that have gone too
         self.refusals: dict[int, str] = {}  # by node
+        self.refused: dict[int, int] = {}  # node → client, where a refusal says which
 
     def meet(self, record: Callable[[Line], None]) -> None:
         """Until all clients are there, or everyone has refused, or a minute is over; too few clients end the run."""
@@ -33,28 +38,39 @@ class Roster:
         n_clients = self.recipe.clients
         while time.monotonic() < began + JOIN_SECONDS and len(self.nodes) < n_clients:
             news = time.monotonic() if self.ask_newcomers(returning=False) else news
-            if len(self.refusals) + len(self.nodes) >= n_clients:
+            refusing = self.refusals.keys() & set(
+                self.grid.get_node_ids()
+            )  # one that has died may come back as another
+            if len(refusing) + len(self.nodes) >= n_clients:
                 break
-            if self.refusals and not self.nodes and time.monotonic() > news + QUIET_SECONDS:
+            if refusing and not self.nodes and time.monotonic() > news + QUIET_SECONDS:
                 break  # all have refused, and nobody else comes
             time.sleep(LOOK_SECONDS)
-        reason = "; ".join(sorted(set(self.refusals.values()))) or f"no node joined within {JOIN_SECONDS:.0f} s"
-        failed = {client: reason for client in range(n_clients) if client not in self.nodes}
+        others = "; ".join(sorted(set(self.refusals.values()))) or NOBODY
+        known = {client: self.refusals[node] for node, client in self.refused.items()}
+        failed = {client: known.get(client, others) for client in range(n_clients) if client not in self.nodes}
         line: Line = {"kind": "prepare", "stage": "", "clients": sorted(self.nodes), "failed": failed}
         record(line | {"seconds": {"round": time.monotonic() - began}})
         if len(self.nodes) < self.recipe.min_reports:
-            raise RunFailedError(
-                f"{len(self.nodes)} of {n_clients} clients can take part: {next(iter(failed.values()))}"
-            )
+            client, why = next(iter(failed.items()))
+            raise RunFailedError(f"{len(self.nodes)} of {n_clients} clients can take part; client {client}: {why}")
 
     def rejoin(self, lost: set[int]) -> None:
-        """Ask newcomers; where clients are lost, wait for their nodes to come back, at most a minute."""
+        """Ask newcomers; where clients are lost, wait for their nodes to come back, at most a minute.
+
+        A node with a key of its own comes back as the node it was, any other as a new one.
+        """
         before = {client: self.nodes[client] for client in lost}
+        gone: set[int] = set()
         end = time.monotonic() + JOIN_SECONDS
-        self.ask_newcomers(returning=True)
-        while any(self.nodes[client] == node for client, node in before.items()) and time.monotonic() < end:
-            time.sleep(LOOK_SECONDS)
+        while True:
+            online = set(self.grid.get_node_ids())
+            gone |= set(before.values()) - online
             self.ask_newcomers(returning=True)
+            waiting = [c for c, node in before.items() if self.nodes[c] == node and node not in gone & online]
+            if not waiting or time.monotonic() > end:
+                break
+            time.sleep(LOOK_SECONDS)
 
     def ask_newcomers(self, *, returning: bool) -> bool:
         """Hello to nodes that were not asked yet; with `returning`, a client's newest node is the one that counts."""
@@ -67,6 +83,7 @@ class Roster:
                 self.nodes[said.client], self.clients[node] = node, said.client
             elif isinstance(said, Refusal):
                 self.refusals[node] = said.reason
+                self.refused |= {node: said.client} if said.client >= 0 else {}
             else:
                 self.refusals[node] = "answers as a client that another node already is: give each its own partition-id"
         self.nodes = dict(sorted(self.nodes.items()))

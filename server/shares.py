@@ -26,7 +26,7 @@ def shares(recipe: Recipe) -> Table:
     table = Table(
         title=f"{recipe.data.corpus} · {recipe.data.partition} partition · seed {recipe.seed}",
         title_justify="left",
-        caption=f"the server holds {len(dealt.reference)} reference rows · "
+        caption=f"from {corpus.source} · the server holds {len(dealt.reference)} reference rows · "
         f"classes: {', '.join(corpus.classes[:NAMED_CLASSES])}"
         + "".join(f" · {count} {what} dropped" for what, count in corpus.dropped.items() if count),
         caption_justify="left",

@@ -33,6 +33,8 @@ def summary(folder: Path) -> Group:
     values = [score["arms"][name]["accuracy"] for name in names] + [score[name] for name in ALONE]
     table.add_row("all", str(total), *cells(values), "", style="bold")
     costs = [cost(name, rounds) for name in names]
+    if scored := sum(found.get("shots", 0) for found in score["clients"].values()):
+        costs.append(f"the scores: {scored:,} shots")
     up, down = (sum(line.get(key, 0) for line in ledger) for key in ("bytes_up", "bytes_down"))
     seconds = ledger[-1]["seconds"].get("run", 0.0)
     return Group(

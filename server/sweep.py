@@ -15,9 +15,13 @@ from itertools import product
 from pathlib import Path
 from typing import Literal
 
+from data.whole import write_whole
 from recipes.load import load
 from recipes.schema import InputError, Recipe, RecipeError
-from server.outcome import reached, whole
+from server.ledger import whole
+from server.outcome import reached
+
+SCHEMA = 1  # of sweep.json
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def planned(recipe: str, combinations: Sequence[list[str]], seeds: range, runs_d
 def record(sweep: Sweep) -> None:
     """Write sweep.json: what was asked for last, for people and for `qflock compare`, whose first group it decides."""
     runs = [{"digest": run.recipe.digest(), "label": run.label, "run": shlex.join(run.words)} for run in sweep.runs]
-    (sweep.folder / "sweep.json").write_text(json.dumps({"schema": 1, "runs": runs}, indent=1), encoding="utf-8")
+    write_whole(sweep.folder / "sweep.json", json.dumps({"schema": SCHEMA, "runs": runs}, indent=1).encode())
 
 
 def standings(sweep: Sweep) -> dict[Planned, Standing]:
@@ -122,7 +126,7 @@ def runs_in(folders: Iterable[Path]) -> list[Path]:
         if not (folder / "sweep.json").is_file():
             found.append(folder)
             continue
-        asked = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["runs"]
+        asked = asked_for(folder)
         at = by_digest(folder, [run["digest"] for run in asked])
         for run in asked:
             place = at[run["digest"]].folder
@@ -130,6 +134,19 @@ def runs_in(folders: Iterable[Path]) -> list[Path]:
                 raise InputError(f"{folder} is not finished: {run['label']} has not been run. Give its command again")
             found.append(place)
     return found
+
+
+def asked_for(folder: Path) -> list[dict[str, str]]:
+    """The runs in a sweep.json, in its order."""
+    file, again = folder / "sweep.json", "give the sweep's command again, which writes it anew and skips what is done"
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+        schema, runs = said["schema"], said["runs"]
+    except (LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{file} is damaged ({error}): {again}") from None
+    if schema != SCHEMA:
+        raise InputError(f"{file} has schema {schema}, this qflock reads {SCHEMA}: {again}")
+    return list(runs)
 
 
 @lru_cache(maxsize=4096)  # a sweep asks about all its runs twice a second

@@ -8,7 +8,7 @@ order, and equal seeds must write equal ledgers.
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
@@ -17,29 +17,18 @@ from flwr.serverapp.strategy import Result, Strategy
 from recipes.schema import Recipe
 from strategies import collect
 from strategies.arm import close, invite
-from strategies.exchange import deadline, hear, lost, readdressed, visit
+from strategies.exchange import Roster, deadline, hear, lost, repeated, visit
 from strategies.failure import RunFailedError
-from strategies.messages import Arrays, Assignment, Reply, Score
+from strategies.messages import Arrays, Assignment, Halt, Reply, Score
 from strategies.state import State
 from strategies.wire import assign, count_bytes, parcel, without_arrays
 
+QUEUED_SECONDS = 11 * 3600.0  # of a visit whose jobs queue for a QPU: less than Flower keeps a message
 DRAWS = 5  # keeps these draws apart from those of other files with the same seed
-REPEATS = 3  # of one visit, for clients that were lost in it
 Record = dict[str, Any]  # one line of the ledger
 Reference = Callable[
     [str, Arrays], tuple[float, float]
 ]  # (arm, arrays) → loss in nats and accuracy on the server's rows
-
-
-class Roster(Protocol):
-    """Which Flower node is which client, and who has come back."""
-
-    nodes: dict[int, int]  # client → node
-    clients: dict[int, int]  # node → client, of nodes that have gone too
-
-    def rejoin(self, lost: set[int]) -> None:
-        """Know newcomers; wait for lost clients."""
-        ...
 
 
 class Federated(Strategy):
@@ -95,24 +84,21 @@ class Federated(Strategy):
         return result
 
     def complete(self, grid: Grid, messages: Sequence[Message]) -> list[Message]:
-        """A visit; with `on_loss: repeat` a lost client is asked again once it is back, and answers the same bits."""
+        """A visit, as the server saw it: its time counts with the wait for a free process, unless a client was lost."""
         began = time.monotonic()
         replies = visit(grid, messages, self.seconds())
-        if not any(lost(reply) for reply in replies):  # as the server saw it: with the wait for a free process
+        if not any(lost(reply) for reply in replies):
             self.state.slowest_seconds = max(self.state.slowest_seconds, time.monotonic() - began)
-        for _ in range(REPEATS if self.recipe.on_loss == "repeat" else 0):
-            missing = {self.roster.clients[r.metadata.src_node_id]: at for at, r in enumerate(replies) if lost(r)}
-            if not missing:
-                break
-            self.roster.rejoin(set(missing))
-            again = [readdressed(messages[at], self.roster.nodes[client]) for client, at in missing.items()]
-            for at, reply in zip(missing.values(), visit(grid, again, self.seconds()), strict=True):
-                replies[at] = reply
-        return replies
+        return (
+            repeated(grid, self.roster, messages, replies, self.seconds())
+            if self.recipe.on_loss == "repeat"
+            else replies
+        )
 
     def seconds(self) -> float:
         """How long a visit may take."""
-        return deadline(self.recipe.deadline_seconds, self.state.slowest_seconds)
+        configured = self.recipe.deadline_seconds or (QUEUED_SECONDS if self.recipe.paid() else None)
+        return deadline(configured, self.state.slowest_seconds)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -225,8 +211,16 @@ class Federated(Strategy):
         return messages
 
     def said(self, replies: Iterable[Message]) -> list[tuple[int, Reply]]:
-        """Who was asked, and what came back."""
-        return [(self.roster.clients[reply.metadata.src_node_id], hear(reply)) for reply in replies]
+        """Who was asked, and what came back; on paid hardware, a client that has to stop stops the run."""
+        said = [(self.roster.clients[reply.metadata.src_node_id], hear(reply)) for reply in replies]
+        halted = [
+            f"client {client}: {reply.reason}"
+            for client, reply in sorted(said, key=lambda pair: pair[0])
+            if isinstance(reply, Halt)
+        ]
+        if halted and self.recipe.paid():
+            raise RunFailedError("; ".join(halted))
+        return said
 
     def too_few(self, name: str, usable: int) -> str | None:
         """Why a round with so many reports on an arm cannot be closed, or None."""

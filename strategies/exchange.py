@@ -7,6 +7,7 @@ an unreachable node's error to the SuperLink. Here every message gets exactly on
 import re
 import time
 from collections.abc import Sequence
+from typing import Protocol
 
 from flwr.app import Error, Message
 from flwr.common.constant import ErrorCode
@@ -21,6 +22,18 @@ FIRST_SECONDS = 3600.0  # nobody has shown yet how long a visit takes: data and 
 SHORTEST_SECONDS = 60.0
 PATIENCE = 10.0  # times the slowest visit so far
 NO_REPLY = 1000  # our own error code, beyond Flower's
+REPEATS = 3  # of one visit, for clients that were lost in it
+
+
+class Roster(Protocol):
+    """Which Flower node is which client, and who has come back."""
+
+    nodes: dict[int, int]  # client → node
+    clients: dict[int, int]  # node → client, of nodes that have gone too
+
+    def rejoin(self, lost: set[int]) -> None:
+        """Know newcomers; wait for lost clients."""
+        ...
 
 
 def deadline(configured: float | None, slowest_seconds: float) -> float:
@@ -53,6 +66,22 @@ def visit(grid: Grid, messages: Sequence[Message], seconds: float) -> list[Messa
     for sent in waiting.values():
         replies[sent.metadata.dst_node_id] = silence(sent, f"no reply within {seconds:.0f} s")
     return [replies[message.metadata.dst_node_id] for message in messages]
+
+
+def repeated(
+    grid: Grid, roster: Roster, messages: Sequence[Message], replies: Sequence[Message], seconds: float
+) -> list[Message]:
+    """The replies of a visit, once the clients lost in it are back and asked again: they answer the same bits."""
+    whole = list(replies)
+    for _ in range(REPEATS):
+        missing = {roster.clients[reply.metadata.src_node_id]: at for at, reply in enumerate(whole) if lost(reply)}
+        if not missing:
+            break
+        roster.rejoin(set(missing))
+        again = [readdressed(messages[at], roster.nodes[client]) for client, at in missing.items()]
+        for at, reply in zip(missing.values(), visit(grid, again, seconds), strict=True):
+            whole[at] = reply
+    return whole
 
 
 def silence(message: Message, reason: str) -> Message:

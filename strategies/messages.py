@@ -23,6 +23,7 @@ class Assignment:
     round: int = 0
     stage: str = ""  # `prepare`: which feature stage is being agreed on; "" only says hello
     memory_round: int = 0  # `train`: the round whose memory to start from; 0 is none
+    spend_seconds: float = 0.0  # QPU seconds that this client may use in the run; does not travel
     shared: Arrays = field(default_factory=dict)  # agreed feature arrays, as `stage/array`
     arms: dict[str, Arrays] = field(default_factory=dict)  # arm → its global arrays
 
@@ -67,6 +68,7 @@ class Score:
     majority: float  # accuracy of always answering this client's most frequent training class
     logistic: float  # accuracy of logistic regression on the client's unreduced features, trained on its rows alone
     head: float  # accuracy of the linear head that the reduction was trained with; as `majority` when there is none
+    shots: int
     seconds: float
 
 
@@ -76,6 +78,11 @@ class Refusal:
 
     client: int
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Halt(Refusal):
+    """A refusal without which the round must not close: work that is paid for would be lost. The run can be resumed."""
 
 
 Reply = Answer | list[Report] | Score | Refusal

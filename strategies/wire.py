@@ -9,12 +9,23 @@ from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
 import numpy as np
+from flwr import __version__
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
-from strategies.messages import Answer, Arrays, Assignment, Refusal, Reply, Report, Score
+from strategies.failure import RunFailedError
+from strategies.messages import Answer, Arrays, Assignment, Halt, Refusal, Reply, Report, Score
 
 Said = TypeVar("Said", Answer, Report, Score, Refusal)
 MESSAGE_TYPE = {"prepare": "query", "train": "train", "score": "evaluate"}
+FLOWER = "1.41"  # the series that this app is for; Flower promises nothing between two of them, nor checks
+
+
+def check_flower(who: str) -> None:
+    """Refuse to work on another Flower than all the others do."""
+    if not __version__.startswith(f"{FLOWER}."):
+        raise RunFailedError(
+            f"{who} runs Flower {__version__}, all others {FLOWER}: pip install 'flwr=={FLOWER}.*' there"
+        )
 
 
 def parcel(shared: Arrays, arms: dict[str, Arrays]) -> ArrayRecord:
@@ -25,7 +36,7 @@ def parcel(shared: Arrays, arms: dict[str, Arrays]) -> ArrayRecord:
 
 def assign(assignment: Assignment, node: int, parcel: ArrayRecord) -> Message:
     """An assignment, addressed; its arrays are those in the parcel."""
-    facts = {key: value for key, value in vars(assignment).items() if key not in ("shared", "arms")}
+    facts = {key: value for key, value in vars(assignment).items() if key not in ("shared", "arms", "spend_seconds")}
     return Message(records(parcel, facts), dst_node_id=node, message_type=MESSAGE_TYPE[assignment.kind])
 
 
@@ -59,7 +70,9 @@ def replied(message: Message) -> Reply:
         return [typed(Report(**report, arrays=group(arrays, f"{report['arm']}/"))) for report in said]
     if kind == "answer":
         return typed(Answer(**said, arrays=arrays))
-    return typed(Score(**said)) if kind == "score" else typed(Refusal(**said))
+    if kind == "score":
+        return typed(Score(**said))
+    return typed(Halt(**said) if kind == "halt" else Refusal(**said))
 
 
 def typed(said: Said) -> Said:

@@ -32,4 +32,16 @@ def hidden(config: FeaturesConfig) -> Stage:
     return Hidden(config.model, config.layer)
 
 
-ENCODERS: dict[str, Callable[[FeaturesConfig], Stage]] = {"minilm": minilm, "tfidf": tfidf, "hidden": hidden}
+def kmers(config: FeaturesConfig) -> Stage:
+    """Counts of short words of DNA; no download."""
+    from data.kmers import Kmers
+
+    return Kmers(config.k, config.stride)
+
+
+ENCODERS: dict[str, Callable[[FeaturesConfig], Stage]] = {
+    "minilm": minilm,
+    "tfidf": tfidf,
+    "kmers": kmers,
+    "hidden": hidden,
+}

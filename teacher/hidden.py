@@ -31,10 +31,7 @@ class Hidden(Frozen):
         from teacher.base import facts
 
         name = f"{facts(self.model, 'auto', False)} mean after layer {self.layer}, batches of {BATCH}"
-        vectors: NDArray[np.float64] = np.load(kept("hidden", name, rows, lambda: self._encode(rows))).astype(
-            np.float64
-        )
-        return vectors
+        return kept("hidden", name, rows, self.size, lambda: self._encode(rows)).astype(np.float64)
 
     def _encode(self, rows: Sequence[str]) -> NDArray[np.float32]:
         from teacher.base import base

@@ -1,28 +1,39 @@
 """What is computed once and kept in the cache folder, under a name that says what it was computed from."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import IO, Any
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from data.assets import cache_folder, made
 from data.corpus import DataError
+from data.whole import whole
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1  # of the files in the cache; those of another are not looked at
 
 
-def kept(name: str, facts: str, texts: Sequence[str], make: Callable[[], NDArray[Any]]) -> Path:
-    """The file of an array that depends on these facts and texts alone; made first where there is none."""
+def kept(
+    name: str, facts: str, texts: Sequence[str], columns: int, make: Callable[[], NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """(B, columns) that depend on these facts and texts alone; made, and kept, where they are not there."""
     path = place(name, facts, texts)
-    if not path.exists():
+    found = read(path, (len(texts), columns), np.float32)
+    if found is None:
         made(path.parent)  # before the work, not after it
-        array = make()
-        keep(path, lambda file: np.save(file, array))
-    return path
+        found, content = make(), BytesIO()
+        np.save(content, found)
+        with keeping(path) as file:
+            file.write_bytes(content.getvalue())
+    return found
 
 
 def place(name: str, facts: str, texts: Sequence[str]) -> Path:
@@ -31,36 +42,40 @@ def place(name: str, facts: str, texts: Sequence[str]) -> Path:
 
 
 def digest(facts: str, texts: Sequence[str]) -> str:
-    """Names a list of texts under some facts, and under this torch, since another may round otherwise.
+    """Names a list of texts under some facts, this schema, and this torch, which may round its own way.
 
     Lengths keep ["ab"] and ["a", "b"] apart.
     """
-    name = hashlib.sha256(f"{facts} torch {version('torch')}".encode())
+    name = hashlib.sha256(f"{SCHEMA} {facts} torch {version('torch')}".encode())
     for text in texts:
         encoded = text.encode("utf-8", "surrogatepass")
         name.update(len(encoded).to_bytes(8, "little") + encoded)
     return name.hexdigest()
 
 
-def keep(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Write to the cache, or say what a cache needs."""
+def read(
+    path: Path, shape: tuple[int, ...], kind: DTypeLike, mapped: Literal["r"] | None = None
+) -> NDArray[Any] | None:
+    """What the cache holds; None, and so computed anew, when that is nothing or no such thing."""
     try:
-        written(path, write)
+        found = np.load(path, mmap_mode=mapped, allow_pickle=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, EOFError, OSError) as error:
+        log.warning("%s is damaged (%s) and is made anew", path, error)
+        return None
+    return found if (found.shape, found.dtype) == (shape, kind) else None
+
+
+@contextmanager
+def keeping(path: Path) -> Iterator[Path]:
+    """Another name to write under; what it holds in the end is the file. Says what a cache needs."""
+    try:
+        with whole(path) as temporary:
+            yield temporary
     except OSError as error:
         reason = error.strerror or error
         raise DataError(f"{path} cannot be written ({reason}); set QFLOCK_CACHE to a folder you can write") from None
-
-
-def written(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Write under another name, then rename: a reader sees the whole file or none."""
-    with NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-        try:
-            write(file)
-            file.close()
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from data.streams import stream
 from recipes.schema import TeacherConfig
 from teacher.adapted import Adapted
 from teacher.base import base, facts
-from teacher.kept import digest, keep, kept
+from teacher.kept import digest, keeping, kept
 from teacher.lower import EVERY_SECONDS, Lower
 from teacher.models import check_teacher, tokenizer
 from teacher.protocol import Arrays, TeacherError, Tuning
@@ -56,8 +57,8 @@ class LoraTeacher:
         labels, asked = np.asarray(train_labels, np.int64), np.asarray(held_out_labels, np.int64)
         self._refuse(labels, asked)
         path = self._path(train_texts, labels, held_out_texts, asked)
-        if path.exists():
-            self._arrays, tuning = recalled(path)
+        if before := recalled(path):
+            self._arrays, tuning = before
             log.info("teacher of client %d was tuned before: loss %.3f", self.client, tuning.loss)
             return tuning
         made(path.parent)
@@ -68,7 +69,8 @@ class LoraTeacher:
         loss, accuracy, f1 = held_out(self.soft_labels(held_out_texts, 1.0), asked)
         tuning = Tuning(loss, accuracy, f1, seconds, read / seconds)
         whole: dict[str, Any] = {"tuning": json.dumps(asdict(tuning)), **self.adapter()}
-        keep(path, lambda file: np.savez(file, **whole))
+        with keeping(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **whole)
         return tuning
 
     def learn(self, texts: Sequence[str], labels: NDArray[np.int64]) -> int:
@@ -115,8 +117,8 @@ class LoraTeacher:
 
     def soft_labels(self, texts: Sequence[str], temperature: float) -> NDArray[np.float64]:
         """(B, K) softmax of logits / temperature."""
-        path = kept("logits", f"{self._facts()} {named(self.adapter())}", texts, lambda: self._logits(texts))
-        return softened(np.load(path), temperature)
+        facts = f"{self._facts()} {named(self.adapter())}"
+        return softened(kept("logits", facts, texts, self.n_classes, lambda: self._logits(texts)), temperature)
 
     def adapter(self) -> Arrays:
         """Every A, B and the head, float32; before tuning those that every client of a seed starts from."""
@@ -203,8 +205,14 @@ def named(adapter: Arrays) -> str:
     return name.hexdigest()
 
 
-def recalled(path: Path) -> tuple[Arrays, Tuning]:
-    """A kept tuning: the adapter and how good it was."""
-    with np.load(path) as file:
-        arrays = {name: file[name] for name in file.files}
-    return arrays, Tuning(**json.loads(str(arrays.pop("tuning"))))
+def recalled(path: Path) -> tuple[Arrays, Tuning] | None:
+    """A kept tuning: the adapter and how good it was; None where there is none, or none that can be read."""
+    try:
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files}
+        return arrays, Tuning(**json.loads(str(arrays.pop("tuning"))))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (BadZipFile, LookupError, TypeError, ValueError, EOFError, OSError) as error:
+        log.warning("%s is damaged (%s) and is made anew", path, error)
+        return None

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from data.assets import made
 from teacher.base import Base
-from teacher.kept import keep, one_thread, place
+from teacher.kept import keeping, one_thread, place, read
 from teacher.tokens import Tokens, batches, padded
 
 log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
 
-SCHEMA = 1  # of the files
 EVERY_SECONDS = 10.0  # between two lines of progress
 
 
@@ -28,17 +27,24 @@ class Lower:
     """What enters the top layers, for every token of some texts; written and read piece by piece, never whole."""
 
     def __init__(self, base: Base, texts: Sequence[str], tokens: Tokens, depth: int, batch: int, most: int) -> None:
+        import torch
+
         self._tokens = tokens
         order = [row for rows in batches(tokens, batch) for row in rows]
         ends = np.cumsum([len(tokens[row]) for row in order])
         self._starts = {row: int(end) - len(tokens[row]) for row, end in zip(order, ends, strict=True)}
-        facts = f"schema {SCHEMA}: {base.facts} after {depth} layers, batches of {batch}, at most {most} tokens"
+        facts = f"{base.facts} after {depth} layers, batches of {batch}, at most {most} tokens"
         path = place("lower", facts, texts)
-        if not path.exists():
+        shape = (int(ends[-1]), base.model.config.hidden_size)
+        kind = np.int16 if base.model.dtype == torch.bfloat16 else np.float32
+        states = read(path, shape, kind, "r")
+        if states is None:
             log.info("%d texts through %d frozen layers, once", len(texts), depth)
             made(path.parent)  # before the work, not after it
-            keep(path, lambda file: write(file, below(base, tokens, depth, batch), tokens))
-        self._states = np.load(path, mmap_mode="r")
+            with keeping(path) as temporary, temporary.open("wb") as file:
+                write(file, below(base, tokens, depth, batch), tokens)
+            states = np.load(path, mmap_mode="r")
+        self._states = states
 
     def __call__(self, rows: Sequence[int]) -> Any:
         """(B, S, D) states of one batch; zeros on padding, which no real token attends to."""

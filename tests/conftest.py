@@ -5,12 +5,16 @@ import os
 os.environ |= {"HF_HUB_OFFLINE": "1", "FLWR_TELEMETRY_ENABLED": "0"}  # read when Flower is imported
 
 import random
+import signal
 from itertools import count
 
 import pytest
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
+
+# A shell's background job ignores Ctrl-C, and so would all that a test starts and then interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FIRST_NODE = 1000  # nodes are numbered down from here, so their order is not the order of the clients
 

@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from bench import engine, federation, teacher
+from bench import engine, executors, federation, noisy, processes, teacher
 from bench.memory import Peak
 from bench.peer import PEERS, Peer, PeerError, interpreter, ours
 
@@ -110,7 +111,7 @@ def test_an_environment_that_cannot_be_made_names_the_peer_and_the_reason(tmp_pa
 def test_every_peer_has_requirements_and_a_script():
     names = {path.stem for path in PEERS.glob("*.txt")}
     assert names
-    assert names | {"serving", "ours"} == {path.stem for path in PEERS.glob("*.py")}
+    assert names | {"serving", "ours", "gates"} == {path.stem for path in PEERS.glob("*.py")}
 
 
 def test_our_side_of_the_engine_benchmark_fits_within_its_evaluations():
@@ -217,6 +218,76 @@ def test_the_teacher_table_and_verdict_come_from_the_results_alone(monkeypatch):
     text = shown(teacher.table(results))
     assert all(number in text for number in ("125", "500", "1,000", "4.0×", "8.0×", "80.0%", "81.0%"))
     assert "under 1500 MB: 1600, NOT met" in teacher.note(results)
+
+
+def test_a_noisy_batch_has_the_same_law_on_both_sides(monkeypatch, tmp_path):
+    monkeypatch.setenv("QFLOCK_CACHE", str(tmp_path))
+    for name, value in {"DEVICE": "manila", "ROWS": 3, "SHOTS": 500}.items():
+        monkeypatch.setattr(noisy, name, value)
+    results = json.loads(json.dumps(noisy.measure(1)))
+    assert [(c["feature_map"], c["agree"]) for c in results["cells"]] == [("ry", True), ("zz", True)]
+    results["cells"][0]["agree"] = False
+    assert "NO" in shown(noisy.table(results))
+    evenly = np.full((3, 16), 1 / 16)
+    assert noisy.agree(evenly, evenly, 500)
+    assert not noisy.agree(evenly, np.eye(16)[:3], 500)
+
+
+def test_one_trained_vqc_is_scored_by_changing_the_executor_alone(monkeypatch):
+    for name, value in {"TRAIN": 60, "TEST": 30, "EVALUATIONS": 30, "TURNS": 1}.items():
+        monkeypatch.setattr(executors, name, value)
+    monkeypatch.setattr(executors, "RUNS", (("exact", False), ("shots", False)))
+    results = json.loads(json.dumps(executors.measure()))
+    exact, drawn = results["rows"]
+    assert (exact["apart"], exact["executor"], drawn["executor"]) == (0, "exact", "shots")
+    assert 0 < drawn["apart"] < 0.03  # ½ / √1024 = 0.016 at most
+    assert abs(drawn["nats"] - exact["nats"]) < 0.05
+    assert exact["accuracy"] >= 0.6  # of rows it was not trained on
+    assert "60 rows, scored on 30 others" in shown(executors.table(results))
+
+
+def test_the_modes_take_turns_and_only_processes_have_a_limit():
+    order = []
+
+    def run(recipe, mode):
+        order.append((recipe.name, mode))
+        seconds = float(len(order)) if recipe.name == "smoke" else 0.5
+        times = dict.fromkeys(("first_s", "round_s", "total_s"), seconds)
+        return {**times, "memory_mb": 900.0, "load": 0.5 * len(order)}
+
+    results = json.loads(json.dumps(processes.measure(4, 3, run, lambda text: None)))
+    forth = [("noop", "sim"), ("noop", "processes"), ("smoke", "sim"), ("smoke", "processes")]
+    back = [("noop", "processes"), ("noop", "sim"), ("smoke", "processes"), ("smoke", "sim")]
+    assert order == [*forth, *back, *forth]
+    cells = {(c["recipe"], c["on"]): c for c in results["cells"]}
+    assert cells["smoke", "processes"]["round_s"] == 7.0  # the median of runs 4, 7 and 12
+    assert [(c.get("limit_s"), c.get("met")) for c in cells.values()] == [
+        (None, None),
+        (6, True),
+        (None, None),
+        (10, True),
+    ]
+    assert len({c["recipe_digest"] for c in cells.values()}) == 2
+    text = shown(processes.table(results))
+    assert "7.00" in text
+    assert "2.0–6.0" in text  # the loads of the runs of one cell
+    assert "MISSED" not in text
+    assert all(cell["recipe_digest"] in processes.note(results) for cell in cells.values())
+    slow = cells["smoke", "processes"] | {"met": False}
+    assert "10 MISSED" in shown(processes.table(results | {"cells": [slow]}))
+
+
+@pytest.mark.processes
+def test_the_processes_benchmark_runs_and_writes_its_results(tmp_path):
+    file = tmp_path / "processes.json"
+    command = [sys.executable, "-m", "bench.processes", "--rounds", "2", "--repeats", "1", "--results", str(file)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads(file.read_text())
+    for cell in results["cells"]:
+        (run,) = cell["runs"]
+        assert 0 < run["round_s"] < run["first_s"] < run["total_s"]
+        assert run["memory_mb"] > 100
 
 
 @pytest.mark.slow

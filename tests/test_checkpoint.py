@@ -1,6 +1,7 @@
 """A checkpoint: the whole state, whole or not at all, and only for the recipe that wrote it."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from recipes.schema import InputError
 from server import checkpoint
 from strategies.state import ArmState, State
 
@@ -104,16 +106,68 @@ def test_a_save_that_breaks_off_leaves_the_last_whole_one(tmp_path, monkeypatch)
     monkeypatch.undo()
     checkpoint.save(tmp_path, state(2, 2.0), "digest")
     assert checkpoint.newest(tmp_path, "digest").round == 2
-    assert not list((tmp_path / "checkpoints").glob("writing-*"))
+    assert not (tmp_path / "checkpoints" / "writing").exists()
 
 
-@pytest.mark.parametrize("change", [{"recipe_digest": "other"}, {"schema": 99}])
-def test_a_checkpoint_of_another_recipe_or_version_is_refused(change, tmp_path):
-    checkpoint.save(tmp_path, state(2), "digest")
-    file = tmp_path / "checkpoints" / "round-0002" / "state.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | change))
-    with pytest.raises(ValueError, match=r"round-0002 belongs to recipe .* start a new run$"):
+def damage(folder, **changes):
+    """The state.json of round 2, changed."""
+    checkpoint.save(folder, state(1), "digest")
+    checkpoint.save(folder, state(2), "digest")
+    file = folder / "checkpoints" / "round-0002" / "state.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+AGAIN = "run again with: qflock run {folder}/recipe.yaml"
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"recipe_digest": "other"}, f"belongs to recipe other, this run is digest: {AGAIN}"),
+        ({"schema": 99}, f"has schema 99, this qflock reads {checkpoint.SCHEMA}: {AGAIN}"),
+        ({"schema": 0, "arms": "as they once were"}, f"has schema 0, this qflock reads {checkpoint.SCHEMA}: {AGAIN}"),
+    ],
+)
+def test_a_checkpoint_of_another_recipe_or_version_is_refused(change, line, tmp_path):
+    damage(tmp_path, **change)
+    with pytest.raises(InputError) as refused:
         checkpoint.newest(tmp_path, "digest")
+    assert str(refused.value) == f"{tmp_path}/checkpoints/round-0002 {line.format(folder=tmp_path)}"
+
+
+@pytest.mark.parametrize("name", ["state.json", "arrays.safetensors"])
+@pytest.mark.parametrize("kept", [0, 0.5, None], ids=["empty", "half", "gone"])
+def test_a_damaged_checkpoint_is_one_line_and_without_it_the_round_before_is_read(name, kept, tmp_path):
+    damage(tmp_path)
+    file = tmp_path / "checkpoints" / "round-0002" / name
+    if kept is None:
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[: int(kept * file.stat().st_size)])
+    with pytest.raises(InputError, match=r"^\S*round-0002 is damaged \([^\n]+\); delete it to go on from") as refused:
+        checkpoint.newest(tmp_path, "digest")
+    assert "\n" not in str(refused.value)
+    shutil.rmtree(file.parent)
+    assert checkpoint.newest(tmp_path, "digest").round == 1
+
+
+@pytest.mark.parametrize("facts", ["[]", "null", "3", '{"schema": 1}', '{"schema": 1, "arms": {"student": {}}}'])
+def test_a_state_that_is_no_state_is_damaged_too(facts, tmp_path):
+    damage(tmp_path)
+    (tmp_path / "checkpoints" / "round-0002" / "state.json").write_text(facts)
+    with pytest.raises(InputError, match="is damaged"):
+        checkpoint.newest(tmp_path, "digest")
+
+
+def test_what_a_killed_run_was_writing_is_cleared_and_a_user_s_copy_is_left_alone(tmp_path):
+    for name in ("writing", "round-0001.copy"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    assert checkpoint.newest(tmp_path, "digest") is None
+    (tmp_path / "checkpoints" / "writing" / "half").write_text("")
+    for number in (1, 2, 3):
+        checkpoint.save(tmp_path, state(number), "digest")
+    names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert names == {"round-0001.copy", "round-0002", "round-0003"}
 
 
 def test_a_checkpoint_holds_no_pickle(tmp_path):

@@ -9,8 +9,10 @@ from data.corpus import load
 from data.partition import partition
 from data.split import deal
 from data.streams import PURPOSES, stream
+from quantum.arms import student, twin
+from quantum.executor import executor, visit_seed
 from quantum.reduction import TrainedReduction
-from quantum.student import student, twin
+from quantum.search import Search
 from recipes.schema import DataConfig, StudentConfig
 
 
@@ -18,6 +20,7 @@ def streams_of(seed):
     """Every stream a run may draw from: the purposes, two clients' shares, and what rounds are seeded with."""
     yield from (stream(seed, purpose) for purpose in PURPOSES)
     yield from (stream(seed, "share", client) for client in (0, 1))
+    yield from (stream(seed, "visit", client, round_) for client in (0, 1) for round_ in (0, 1))
     yield from (np.random.default_rng(key) for key in (seed, (seed, 0), (seed, 1), (seed, 10_000)))
 
 
@@ -52,13 +55,14 @@ def test_what_students_and_the_reduction_start_from_is_unrelated(seed):
 def test_every_purpose_is_drawn_from_by_its_user_and_by_nobody_else(monkeypatch):
     asked = []
 
-    def watched(seed, purpose, member=None):
-        asked.append((purpose, member))
-        return stream(seed, purpose, member)
+    def watched(seed, purpose, *members):
+        asked.append((purpose, *members))
+        return stream(seed, purpose, *members)
 
-    for module in ("data.synthetic", "data.partition", "data.split", "quantum.reduction", "quantum.student"):
+    for module in ("data.synthetic", "data.partition", "data.split", "quantum.reduction", "quantum.noop"):
         monkeypatch.setattr(f"{module}.stream", watched)
-    monkeypatch.setattr("quantum.control.stream", watched)
+    for module in ("quantum.control", "quantum.executor", "quantum.circuit_student", "quantum.search"):
+        monkeypatch.setattr(f"{module}.stream", watched)
     corpus = load(DataConfig(), 0)
     deal(corpus, DataConfig(), 2, 0)
     partition(DataConfig(), corpus.labels, corpus.domains, 2, 0)
@@ -67,8 +71,10 @@ def test_every_purpose_is_drawn_from_by_its_user_and_by_nobody_else(monkeypatch)
     twin(StudentConfig(), 2).initial(0)
     student(StudentConfig(kind="noop", twin=False), 2).initial(0)
     shares = [("share", 0), ("share", 1)]
-    models = [("reduction", None), ("student", None), ("twin", None), ("noop", None)]
-    deals = [("reference", None), ("partition", None), *shares, ("partition", None)]
-    assert asked == [("synthetic", None), *deals, *models]
+    executor("shots", shots=1, seed=visit_seed(0, 1, 2))
+    Search(None, 1, 0)
+    models = [("reduction",), ("student",), ("twin",), ("noop",), ("visit", 1, 2), ("shots",), ("search",)]
+    deals = [("reference",), ("partition",), *shares, ("partition",)]
+    assert asked == [("synthetic",), *deals, *models]
     of_an_llm = {"adapter", "tuning"}  # tests/test_lora.py
-    assert {purpose for purpose, _ in asked} == set(PURPOSES) - of_an_llm
+    assert {purpose for purpose, *_ in asked} == set(PURPOSES) - of_an_llm

@@ -12,7 +12,7 @@ from flwr.app import Error
 from recipes.load import load
 from server import checkpoint, prepare
 from server.ledger import Ledger, lines, untimed
-from server.roster import Roster
+from server.roster import NOBODY, Roster
 from strategies.aggregation import AGGREGATORS
 from strategies.compose import Federated
 from strategies.exchange import NO_REPLY, deadline, hear, one_line, visit
@@ -64,6 +64,7 @@ class ScriptedClients:
                 majority=0.5,
                 logistic=0.6,
                 head=0.6,
+                shots=0,
                 seconds=0.01,
             )
         return [self.report(client, arm, arrays) for arm, arrays in asked.arms.items()]
@@ -485,6 +486,14 @@ def test_a_node_that_joins_late_is_met_too(grid_of):
     assert len(grid.sent) == 4
 
 
+def test_a_node_that_dies_while_it_is_greeted_is_met_once_it_is_back(grid_of):
+    grid = Restarts(grid_of(ScriptedClients(), 4), lambda asked: True)
+    roster, written = Roster(grid, recipe_of(), "run"), []
+    roster.meet(written.append)
+    assert roster.nodes[1] == Restarts.AGAIN
+    assert (written[0]["clients"], written[0]["failed"]) == ([0, 1, 2, 3], {})
+
+
 def test_two_nodes_with_one_id_are_told_apart_by_a_reason(meet):
     nodes, line, _ = meet(recipe_of(), ScriptedClients(), (0, 1, 1, 2))
     assert list(nodes) == [0, 1, 2]
@@ -494,12 +503,12 @@ def test_two_nodes_with_one_id_are_told_apart_by_a_reason(meet):
 def test_a_client_that_nobody_is_does_not_stop_the_others(meet):
     nodes, line, _ = meet(recipe_of(), ScriptedClients(), (0, 2, 3))
     assert list(nodes) == [0, 2, 3]
-    assert line["failed"] == {1: "no node joined within 0 s"}
+    assert line["failed"] == {1: NOBODY}
 
 
 def test_too_few_clients_end_the_run(meet):
     said, line, _ = meet(recipe_of(), ScriptedClients(), (2,))
-    assert said == "1 of 4 clients can take part: no node joined within 0 s"
+    assert said == f"1 of 4 clients can take part; client 0: {NOBODY}"
     assert sorted(line["failed"]) == [0, 1, 3]
 
 
@@ -526,7 +535,8 @@ def test_a_federation_of_another_size_is_refused_with_both_remedies(real):
     recipe = load("smoke", HELLO)
     said, line, _ = real(recipe, recipe, 2, (0, 1))
     assert said == (
-        "0 of 3 clients can take part: RecipeError: the federation has 2 clients and the recipe smoke says clients: 3. "
+        "0 of 3 clients can take part; client 0: RecipeError: the federation has 2 clients "
+        "and the recipe smoke says clients: 3. "
         "Simulate that many (flwr run . --federation-config 'num-supernodes=3'), "
         "or change the recipe (--run-config 'override=\"clients=2\"')"
     )
@@ -537,7 +547,7 @@ def test_another_recipe_on_the_node_is_refused(real):
     ours, theirs = load("smoke", HELLO), load("smoke", [*HELLO, "seed=1"])
     said, *_ = real(ours, theirs, 3, (0, 1, 2))
     assert said == (
-        f"0 of 3 clients can take part: RecipeError: the server runs recipe {ours.digest()}, this node reads "
+        f"0 of 3 clients can take part; client 0: RecipeError: the server runs recipe {ours.digest()}, this node reads "
         f"{theirs.digest()} (smoke): give both the same app and recipe file"
     )
 
@@ -560,6 +570,17 @@ class Counting:
         return {"sum": arrays["sum"] + sum(answer["part"] * n for answer, n in zip(answers, examples, strict=True))}
 
 
+class Known:
+    """A roster that was met before; nobody leaves."""
+
+    def __init__(self, grid):
+        self.clients = dict(grid.clients)
+        self.nodes = {client: node for node, client in sorted(grid.clients.items(), key=lambda item: item[1])}
+
+    def rejoin(self, lost):
+        pass
+
+
 @pytest.fixture
 def agree(grid_of):
     """prepare.agree on one Counting stage; every client answers with its id."""
@@ -574,10 +595,9 @@ def agree(grid_of):
             return reply(said, message) if isinstance(said, Answer | Refusal) else said
 
         grid = grid_of(answer, 4, shuffle)
-        nodes = {client: node for node, client in sorted(grid.clients.items(), key=lambda item: item[1])}
         written = []
         try:
-            return prepare.agree(grid, recipe, "run", nodes, [Counting()], written.append), written, grid
+            return prepare.agree(grid, recipe, "run", Known(grid), [Counting()], written.append), written, grid
         except RunFailedError as error:
             return str(error), written, grid
 
@@ -663,22 +683,34 @@ def test_a_ledger_of_a_federation_can_be_read_back(go, tmp_path):
 
 
 class Restarts:
-    """A grid whose client 1 dies in the visit of a round and comes back on another node, as a killed SuperNode does."""
+    """A grid whose client 1 dies once, in a visit, and comes back, as a killed SuperNode does.
 
-    def __init__(self, grid, dies_in):
-        self.grid, self.dies_in, self.clients = grid, dies_in, grid.clients
+    It comes back on another node, or with `keeps` on its own after it was missed for a while: its key is its own.
+    """
+
+    AGAIN = 10**6
+
+    def __init__(self, grid, dies_in, keeps=False):
+        self.grid, self.dies_in, self.clients = grid, dies_in, grid.clients  # dies_in(assignment) says in which visit
+        self.keeps, self.away, self.looks = keeps, None, 0
 
     def get_node_ids(self):
+        self.looks -= 1
+        if self.away and self.looks < 0:
+            self.clients[self.away], self.away = 1, None
         return self.grid.get_node_ids()
 
     def push_messages(self, messages):
         for message in messages:
             asked = assigned(message)
             node = message.metadata.dst_node_id
-            if (self.clients.get(node), asked.kind, asked.round) == (1, "train", self.dies_in):
-                self.dies_in = None
+            if self.clients.get(node) == 1 and self.dies_in(asked):
+                self.dies_in = lambda asked: False
                 del self.clients[node]
-                self.clients[10**6] = 1
+                if self.keeps:
+                    self.away, self.looks = node, 1
+                else:
+                    self.clients[self.AGAIN] = 1
                 return []
         return self.grid.push_messages(messages)
 
@@ -686,10 +718,19 @@ class Restarts:
         return self.grid.pull_messages(ids)
 
 
+@pytest.mark.parametrize("keeps", [False, True])
 @pytest.mark.parametrize("on_loss", ["repeat", "continue"])
-def test_a_client_whose_node_dies_is_asked_again_or_left_out_of_the_round(on_loss, grid_of):
+def test_a_client_whose_node_dies_is_asked_again_or_left_out_of_the_round(on_loss, keeps, grid_of):
     recipe = recipe_of("rounds=3", f"on_loss={on_loss}")
-    calm, shaken = (federation_on(grid_of(ScriptedClients(), 4), recipe, dies_in) for dies_in in (None, 2))
+    calm, shaken = (
+        federation_on(
+            grid_of(ScriptedClients(), 4),
+            recipe,
+            lambda asked, dies=dies: asked.kind == "train" and asked.round == dies,
+            keeps,
+        )
+        for dies in (None, 2)
+    )
     failures = [line["failed"] for line in shaken if line["kind"] == "round"]
     if on_loss == "repeat":
         assert [untimed(line) for line in shaken] == [untimed(line) for line in calm]
@@ -698,9 +739,29 @@ def test_a_client_whose_node_dies_is_asked_again_or_left_out_of_the_round(on_los
         assert sorted(shaken[-2]["arms"]["student"]["clients"]) == [0, 1, 2, 3]
 
 
-def federation_on(grid, recipe, dies_in):
+@pytest.mark.parametrize(
+    ("on_loss", "total", "present"), [("repeat", 24.0, [0, 1, 2, 3]), ("continue", 22.0, [0, 2, 3])]
+)
+def test_a_client_whose_node_dies_in_a_stage_is_asked_again_or_left_out_of_the_exchange(
+    on_loss, total, present, grid_of
+):
+    def answer(client, message):
+        return reply(
+            Answer(client=client, examples=2, arrays={"part": np.full(2, float(client))}, seconds=0.01), message
+        )
+
+    recipe, written = recipe_of("deadline_seconds=0.2", f"on_loss={on_loss}"), []
+    grid = Restarts(grid_of(answer, 4), lambda asked: bool(asked.stage))
+    roster = Roster(grid, recipe, "run")
+    roster.meet(lambda line: None)
+    shared = prepare.agree(grid, recipe, "run", roster, [Counting()], written.append)
+    assert [line["clients"] for line in written] == [present, [0, 1, 2, 3]]
+    np.testing.assert_array_equal(shared["counting/sum"], [total, total])
+
+
+def federation_on(grid, recipe, dies_in, keeps):
     """The lines that a federation writes with a real roster over a grid that may lose a node."""
-    lines, grid = [], Restarts(grid, dies_in)
+    lines, grid = [], Restarts(grid, dies_in, keeps)
     roster = Roster(grid, recipe, "run")
     roster.meet(lambda line: None)
     federated = Federated(

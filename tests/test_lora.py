@@ -166,6 +166,18 @@ def test_clients_of_one_process_share_frozen_weights_and_never_an_adapter(config
     assert (one.adapter()["head/bias"] != 9.0).all()
 
 
+def test_a_damaged_file_of_the_cache_is_made_anew(config, tmp_path):
+    first = teacher(config(), 2)
+    tuning = first.tune(*rows(16, 0), *rows(8, 1))
+    files = [path for path in (tmp_path / "cache").rglob("*") if path.suffix in (".npy", ".npz")]
+    assert {path.name.partition("-")[0] for path in files} == {"lower", "logits", "lora"}
+    for path in files:
+        path.write_bytes(path.read_bytes()[:-9])
+    again = teacher(config(), 2)
+    assert again.tune(*rows(16, 0), *rows(8, 1)).loss == tuning.loss
+    assert_array_equal(again.adapter()["head/weight"], first.adapter()["head/weight"])
+
+
 def test_no_texts_have_no_soft_labels(config):
     assert teacher(config(), 2).soft_labels([], 1.0).shape == (0, 2)
 

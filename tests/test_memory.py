@@ -1,6 +1,7 @@
 """What a client remembers: whole or not at all, and a round can be repeated with the same bits."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,13 +50,13 @@ def test_every_run_client_and_round_has_its_own():
 
 def test_a_write_that_breaks_off_leaves_what_was_there(monkeypatch):
     remember(MEMORY, "run", 0, 1)
-    whole = Path.write_text
+    whole = Path.write_bytes
 
-    def torn(self, text, **keys):
-        whole(self, text[: len(text) // 2], **keys)
+    def torn(self, content):
+        whole(self, content[: len(content) // 2])
         raise OSError("disk full")
 
-    monkeypatch.setattr(Path, "write_text", torn)
+    monkeypatch.setattr(Path, "write_bytes", torn)
     with pytest.raises(OSError, match="disk full"):
         remember(replace(MEMORY, teacher_loss=9.0), "run", 0, 1)
     with pytest.raises(OSError, match="disk full"):
@@ -64,12 +65,38 @@ def test_a_write_that_breaks_off_leaves_what_was_there(monkeypatch):
     assert recall("run", 0, 2) is None
 
 
-def test_a_memory_of_another_version_is_refused():
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"schema": 99}, "has schema 99, this qflock reads 2: start a new run"),
+        ({"schema": 1, "maxiter": None}, "has schema 1, this qflock reads 2: start a new run"),
+        (
+            {"round": 2},
+            "holds the memory of {'run': 'run', 'client': 0, 'round': 2}; delete it, and this client starts anew",
+        ),
+        (
+            {"run": "x"},
+            "holds the memory of {'run': 'x', 'client': 0, 'round': 1}; delete it, and this client starts anew",
+        ),
+    ],
+)
+def test_a_memory_of_another_version_run_or_round_is_refused(changes, line):
     remember(MEMORY, "run", 0, 1)
     file = path("run", 0, 1)
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"schema": 99}))
-    with pytest.raises(ValueError, match="written by another version of qflock; start a new run"):
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    with pytest.raises(ValueError, match=rf"^{re.escape(f'{file} {line}')}$"):
         recall("run", 0, 1)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema": 2}', '{"schema": 2, "surprise": 1}', "\x00\x00"])
+def test_a_damaged_memory_is_one_line_and_an_empty_one_is_none(content):
+    remember(MEMORY, "run", 0, 1)
+    file = path("run", 0, 1)
+    file.write_text(content)
+    with pytest.raises(ValueError, match=r"is damaged \([^\n]+\); delete it, and this client starts anew$"):
+        recall("run", 0, 1)
+    file.write_text("")  # what a power cut leaves
+    assert recall("run", 0, 1) is None
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from strategies.messages import Answer, Assignment, Refusal, Report, Score
+from strategies.messages import Answer, Assignment, Halt, Refusal, Report, Score
 from strategies.wire import assign, assigned, count_bytes, pack, parcel, replied, reply
 
 NAMES = st.text("abcXYZ0_/.", min_size=1, max_size=8)
@@ -27,7 +27,7 @@ SOUND = {bool: st.booleans(), str: st.text(), int: COUNTS, float: FLOATS}
 def said(what, known=None):
     """A message of plain values, whatever they are."""
     by_arm = st.dictionaries(ARMS, FLOATS)
-    values = {"arrays": NAMED, "accuracy": by_arm, "loss": by_arm} | (known or {})
+    values = {"arrays": NAMED, "accuracy": by_arm, "loss": by_arm, "spend_seconds": st.just(0.0)} | (known or {})
     return st.builds(what, **{f.name: values[f.name] if f.name in values else SOUND[f.type] for f in fields(what)})
 
 
@@ -36,6 +36,7 @@ REPLIES = {
     "reports": st.lists(said(Report, {"arm": ARMS}), max_size=2, unique_by=lambda report: report.arm),
     "score": said(Score),
     "refusal": said(Refusal),
+    "halt": said(Halt),
 }
 ASSIGNMENTS = said(
     Assignment,
@@ -103,7 +104,9 @@ def test_an_array_without_axes_or_without_numbers_keeps_its_shape(array):
 
 def test_losses_that_are_not_numbers_arrive_too_and_are_judged_there():
     losses = {"student": float("nan"), "twin": float("inf")}
-    sent = Score(client=0, examples=1, accuracy={}, loss=losses, majority=0.0, logistic=0.0, head=0.0, seconds=0.0)
+    sent = Score(
+        client=0, examples=1, accuracy={}, loss=losses, majority=0.0, logistic=0.0, head=0.0, shots=0, seconds=0.0
+    )
     found = replied(over_the_network(reply(sent, asked())))
     assert np.isnan(found.loss["student"])
     assert found.loss["twin"] == float("inf")

@@ -54,8 +54,23 @@ def recipes(section=Recipe):
     fields = {key: fitting(hint) for key, hint in hints(section).items()}
     if section is Recipe:
         fields["name"] = st.text(string.ascii_letters + string.digits + ".-_", min_size=1, max_size=12)
-    values = st.fixed_dictionaries({}, optional=fields).filter(lambda values: allowed(section, values))
+        fields["executor"] = st.sampled_from(["exact", "shots", "aer", "noisy:manila", "depolarizing:0.01", "ibm:x"])
+    values = st.fixed_dictionaries({}, optional=fields).map(lambda values: read(section, values))
+    values = values.filter(lambda values: allowed(section, values))
     return values.map(lambda values: section(**values))
+
+
+def read(section, values):
+    """The values without those that mean nothing beside the others."""
+    unread = set()
+    if section.__name__ == "OptimiserConfig":
+        means = {"cobyla": {"rhobeg"}, "spsa": {"a", "c"}}
+        unread = {"rhobeg", "a", "c", "learning_rate"} - means.get(values.get("kind", "cobyla"), {"learning_rate"})
+    elif values.get("kind") == "qcnn":
+        unread = {"reps", "entanglement"}
+    elif section is Recipe and not values.get("executor", "exact").startswith("ibm"):
+        unread = {"hardware"}
+    return {key: value for key, value in values.items() if key not in unread}
 
 
 def allowed(section, values):
@@ -75,6 +90,16 @@ def allowed(section, values):
         DEFAULTS.select if values["select"] is MISSING else values["select"],
         DEFAULTS.aggregate if values["aggregate"] is MISSING else values["aggregate"],
     )
+    student, optimiser = (
+        getattr(DEFAULTS, key) if values[key] is MISSING else values[key] for key in ("student", "optimiser")
+    )
+    if values["executor"] == "exact":
+        if values["scored_by"] == "executor":
+            return False
+    elif optimiser.kind == "adam" or student.kind == "noop":
+        return False
+    if values["mitigate"] and not values["executor"].startswith(("noisy", "ibm")):
+        return False
     return values["min_reports"] <= values["clients"] and select.takes(values["clients"]) >= aggregate.fewest()
 
 
@@ -238,7 +263,7 @@ WRONG = {  # file's text, words after the file, the line
         "student: {circut: vqc, qbits: 4}",
         [],
         "r.yaml: student.circut is not a key. "
-        "Keys here: kind, qubits, feature_map, scale, reps, entanglement, twin, size",
+        "Keys here: kind, readout, qubits, feature_map, scale, reps, entanglement, twin, size",
     ),
     "key without its section": ("maxiter: 5", [], "r.yaml: maxiter is not a key. Did you mean optimiser.maxiter?"),
     "unknown section": ("studnt: {qubits: 4}", [], "r.yaml: studnt is not a key. Did you mean student?"),
@@ -332,6 +357,71 @@ WRONG = {  # file's text, words after the file, the line
         [],
         "r.yaml: student.twin is true; a noop student learns nothing, so it has no twin: set student.twin to false",
     ),
+    "adam out of shots": (
+        "{executor: shots, optimiser: {kind: adam}}",
+        [],
+        "r.yaml: optimiser.kind is adam; its gradients are exact and executor shots has none: "
+        "use shift, spsa or cobyla",
+    ),
+    "a key of another optimiser": (
+        "optimiser: {kind: adam, rhobeg: 0.5}",
+        [],
+        "r.yaml: optimiser.rhobeg is 0.5; adam does not read rhobeg: leave it out",
+    ),
+    "a learning rate for cobyla": (
+        "optimiser: {learning_rate: 0.5}",
+        [],
+        "r.yaml: optimiser.learning_rate is 0.5; cobyla does not read learning_rate: leave it out",
+    ),
+    "a qcnn with reps": (
+        "student: {kind: qcnn, reps: 2}",
+        [],
+        "r.yaml: student.reps is 2; a qcnn has no reps: leave it out",
+    ),
+    "a noop on an executor": (
+        "{executor: shots, student: {kind: noop, twin: false}}",
+        [],
+        'r.yaml: executor is "shots"; a noop student runs no circuits: leave it out',
+    ),
+    "scored by nothing else": (
+        "scored_by: executor",
+        [],
+        "r.yaml: scored_by is executor, which is exact already: leave it out",
+    ),
+    "a budget below one gradient": (
+        "optimiser: {kind: shift, maxiter: 33}",
+        [],
+        "optimiser.maxiter is 33; one step of shift on the student of 16 parameters takes 34 evaluations: "
+        "use at least as many, or another optimiser",
+    ),
+    "an executor that is none": (
+        "executor: nosy",
+        [],
+        'r.yaml: executor is "nosy"; it must be exact, shots, aer, noisy:<fake device>, depolarizing:<probability>, '
+        "ibm:<backend or least-busy> or ibm-local:<fake device>. Did you mean noisy:<fake device>?",
+    ),
+    "an executor without its device": (
+        "executor: noisy",
+        [],
+        'r.yaml: executor is "noisy"; write it as noisy:<fake device>',
+    ),
+    "an executor with a word too many": ("executor: aer:gpu", [], 'r.yaml: executor is "aer:gpu"; write it as aer'),
+    "no shots": ("shots: 0", [], "r.yaml: shots is 0; it must be a whole number from 1 to 1e+07"),
+    "a fake device that is none": (
+        "executor: noisy:brisbna",
+        [],
+        "executor: brisbna is no fake device. Did you mean brisbane or berlin or paris?",
+    ),
+    "a probability that is none": (
+        "executor: depolarizing:1.5",
+        [],
+        'r.yaml: executor is "depolarizing:1.5"; the probability of depolarizing is a number from 0 to 1',
+    ),
+    "mitigation of nothing": (
+        "mitigate: true",
+        [],
+        "r.yaml: mitigate is true; executor exact makes no read-out errors: set mitigate to false",
+    ),
     "more reports than clients": (
         "min_reports: 6",
         [],
@@ -415,7 +505,7 @@ def test_a_path_that_no_system_takes_is_one_line_too(name, refused):
 def test_a_folder_that_is_no_run_and_a_run_that_is_complete_cannot_be_resumed(refused, tmp_path):
     assert refused("resume", str(tmp_path)) == f"{tmp_path} is not a run folder: it has no recipe.yaml"
     (tmp_path / "recipe.yaml").write_text("rounds: 3\n")
-    (tmp_path / "rounds.jsonl").write_text(json.dumps({"kind": "end", "state": "completed"}) + "\n")
+    (tmp_path / "rounds.jsonl").write_text(json.dumps({"schema": 1, "kind": "end", "state": "completed"}) + "\n")
     again = f"qflock run {tmp_path / 'recipe.yaml'}"
     assert refused("resume", str(tmp_path)) == f"{tmp_path} is complete; run its recipe again with: {again}"
 

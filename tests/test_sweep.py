@@ -227,6 +227,21 @@ def test_a_sweep_that_has_begun_cannot_be_compared(sweep, run_of, quiet):
         runs_in([sweep.folder])
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", r"is damaged \(Expecting value: line 1 column 1 \(char 0\)\)"),
+        ("[]", "is damaged "),
+        ('{"schema": 1}', r"is damaged \('runs'\)"),
+        ('{"schema": 2, "runs": []}', "has schema 2, this qflock reads 1"),
+    ],
+)
+def test_a_sweep_file_that_cannot_be_read_is_one_line(text, why, tmp_path):
+    (tmp_path / "sweep.json").write_text(text)
+    with pytest.raises(InputError, match=rf"^\S+/sweep.json {why}[^\n]*: give the sweep's command again"):
+        runs_in([tmp_path])
+
+
 @pytest.mark.parametrize("recipe", ["smoke", "reviews"])
 def test_an_ablation_changes_one_thing_at_a_time_and_only_what_differs(recipe, tmp_path):
     sweep = ablation(recipe, [], range(2), tmp_path)

@@ -1,6 +1,7 @@
 """The frozen encoder: its cache offline, its vectors where the weights are at hand."""
 
 import hashlib
+from io import BytesIO
 from types import SimpleNamespace
 
 import numpy as np
@@ -41,10 +42,10 @@ def test_texts_are_encoded_once_and_the_second_answer_has_the_same_bits(fake, tm
 
 
 def test_a_failed_write_leaves_no_file(fake, tmp_path, monkeypatch):
-    def fails(file, array):
+    def fails(self, content):
         raise OSError("disk full")
 
-    monkeypatch.setattr(kept.np, "save", fails)
+    monkeypatch.setattr(frozen.Path, "write_bytes", fails)
     with pytest.raises(
         InputError, match=r"cannot be written \(disk full\); set QFLOCK_CACHE to a folder you can write"
     ):
@@ -79,6 +80,27 @@ def test_another_torch_makes_another_file(fake, tmp_path, monkeypatch):
     monkeypatch.setattr(kept, "version", lambda package: f"another {package}")
     frozen.MiniLm().apply({}, ["a"])
     assert len(list((tmp_path / "features").iterdir())) == 2
+
+
+def test_a_file_of_another_schema_is_not_looked_at_and_a_damaged_one_is_made_anew(fake, tmp_path, monkeypatch):
+    first = frozen.MiniLm().apply({}, ["a", "b"])
+    (file,) = (tmp_path / "features").iterdir()
+    sound = file.read_bytes()
+    for damaged in (b"", sound[:200], sound[:-1], b"no array", another()):
+        file.write_bytes(damaged)
+        assert_array_equal(frozen.MiniLm().apply({}, ["a", "b"]), first)
+        assert file.read_bytes() == sound
+    monkeypatch.setattr(kept, "SCHEMA", kept.SCHEMA + 1)
+    assert_array_equal(frozen.MiniLm().apply({}, ["a", "b"]), first)
+    assert len(fake) == 7
+    assert len(list((tmp_path / "features").iterdir())) == 2
+
+
+def another():
+    """A sound array file that is not of these texts."""
+    content = BytesIO()
+    np.save(content, np.zeros((7, 2), np.float32))
+    return content.getvalue()
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -123,7 +145,7 @@ def test_two_lists_of_texts_share_a_name_only_when_equal(one, two):
 def test_every_encoder_is_a_stage_named_encoder(kind):
     stage: Stage = encoder(FeaturesConfig(encoder=kind, buckets=64))
     assert stage.name == "encoder"
-    assert stage.size == {"minilm": 384, "tfidf": 64, "hidden": 576}[kind]
+    assert stage.size == {"minilm": 384, "tfidf": 64, "kmers": 64, "hidden": 576}[kind]
     assert stage.initial(0) == {}
 
 

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the app's folder
 import numpy as np
 from serving import Timed, serve
 
-from quantum.student import VqcStudent
+from quantum.arms import student
 from recipes.schema import OptimiserConfig, StudentConfig
 
 
@@ -24,13 +24,55 @@ def vqc_fit(
 ) -> Timed:
     """One client's visit."""
     x, y = np.array(rows), np.array(labels)
-    student = VqcStudent(
-        StudentConfig(qubits=x.shape[1], feature_map=feature_map, scale=scale, reps=reps), int(y.max()) + 1
-    )
+    config = StudentConfig(qubits=x.shape[1], feature_map=feature_map, scale=scale, reps=reps)
+    one = student(config, int(y.max()) + 1)
     arrays = {"theta": np.array(start, np.float32)}
     optimiser = OptimiserConfig(rhobeg=rhobeg)
-    return lambda: list(student.fit(arrays, x, y, optimiser, maxiter).losses)
+    return lambda: list(one.fit(arrays, x, y, optimiser, maxiter).losses)
+
+
+def ring(qubits: int, reps: int, theta: list[float], mix: list[float], kernel: str) -> Timed:
+    """Σ mix·probability, and its slopes."""
+    import torch
+
+    from quantum import ring as circuits
+    from quantum.engine import Engine
+
+    torch.set_num_threads(1)
+    engine = Engine(circuits.ring(qubits, reps), kernel=kernel)
+    rows, weights, mixed = torch.empty(1, 0), torch.tensor(theta, requires_grad=True), torch.tensor(mix)
+
+    def work() -> list[float]:
+        weights.grad = None
+        loss = (engine.probabilities(rows, weights)[0] * mixed).sum()
+        loss.backward()
+        return [loss.item(), *weights.grad[:8].tolist()]
+
+    return work
+
+
+def layered(
+    qubits: int, reps: int, x: list[list[float]], theta: list[float], mix: list[list[float]], kernel: str
+) -> Timed:
+    """Σ mix·⟨Z⟩, and its slopes."""
+    import torch
+
+    from quantum import layered as circuits
+    from quantum.engine import Engine
+
+    torch.set_num_threads(1)
+    engine = Engine(circuits.layered(qubits, reps), kernel=kernel)
+    rows, weights = (torch.tensor(values, requires_grad=True) for values in (x, theta))
+    mixed = torch.tensor(mix)
+
+    def work() -> list[float]:
+        rows.grad = weights.grad = None
+        loss = (engine.expectations(rows, weights) * mixed).sum()
+        loss.backward()
+        return [loss.item(), *weights.grad[:8].tolist(), *rows.grad[0, :4].tolist()]
+
+    return work
 
 
 if __name__ == "__main__":
-    serve({"vqc_fit": vqc_fit}, "0.1.0")
+    serve({"vqc_fit": vqc_fit, "ring": ring, "layered": layered}, "0.1.0")

@@ -1,4 +1,7 @@
-"""A run on real Flower processes: the same ledger as anywhere, also when a node is killed in the middle of a round."""
+"""A run on real Flower processes: the same ledger as anywhere, also when a node is killed in the middle of a round.
+
+Anywhere: the ledger is held against one made in this process, and so is that of a Ray simulation in test_simulation.py.
+"""
 
 import os
 import subprocess
@@ -33,7 +36,7 @@ def family_of_node(folder, client):
     """A SuperNode and all that it has started."""
     for process in started_for(folder):
         words = " ".join(process.cmdline())
-        if "flower-supernode" in words and f"partition-id={client} " in words:
+        if "supernode.py" in words and f"partition-id={client} " in words:
             return [process, *process.children(recursive=True)]
     raise AssertionError(f"no node is client {client}")
 
@@ -57,8 +60,7 @@ def test_a_node_killed_in_a_round_changes_no_bit_of_the_ledger(tmp_path, run_her
             assert run.poll() is None, run.communicate()[0]
             assert time.monotonic() < until
             time.sleep(0.1)
-        time.sleep(2)  # round 2 has been sent
-        (folder,) = found
+        (folder,) = found  # round 2 is on its way
         for process in family_of_node(folder, 1):
             process.kill()
         said, _ = run.communicate(timeout=250)

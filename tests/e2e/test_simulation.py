@@ -207,5 +207,5 @@ def test_flower_refuses_a_broken_app_in_one_line(tmp_path):
     (folder / "flower").mkdir(parents=True)
     env = flower_environment(folder, recipe)
     with pytest.raises(RunFailedError, match=r"^Flower refused the run: ") as refused:
-        submit(Link(LINK, env, process=None, port=0), {"recipe": recipe.as_json()}, 2)  # no SuperLink of that name
+        submit(Link(LINK, env), {"recipe": recipe.as_json()}, 2)  # no SuperLink of that name
     assert "\n" not in str(refused.value)

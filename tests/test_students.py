@@ -1,6 +1,5 @@
-"""Losses, the budgeted search, and students as pure functions of named arrays."""
+"""The loss, the students as pure functions of named arrays, and the network of a twin."""
 
-import logging
 import math
 from itertools import product
 
@@ -11,11 +10,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import log_loss
 
-from quantum import optimise
+from quantum.arms import STUDENTS, student, twin
 from quantum.control import HiddenLayer, hidden_layer
-from quantum.objective import cross_entropy, parity
-from quantum.optimise import OPTIMISERS, minimise
-from quantum.student import STUDENTS, student, twin
+from quantum.objective import cross_entropy
 from recipes.schema import OptimiserConfig, RecipeError, StudentConfig
 
 SEARCH = OptimiserConfig()
@@ -35,18 +32,6 @@ def rows(n_rows, seed, n_features=4):
     return x, (x[:, 0] > x[:, 1]).astype(int)
 
 
-@given(n_qubits=st.integers(1, 8), n_classes=st.integers(2, 5))
-def test_parity_reads_every_state_once_and_every_class_somewhere(n_qubits, n_classes):
-    if n_classes > n_qubits + 1:
-        with pytest.raises(RecipeError, match="use at least"):
-            parity(n_qubits, n_classes)
-        return
-    readout = parity(n_qubits, n_classes)
-    assert_array_equal(readout.sum(axis=1), 1)
-    assert readout.any(axis=0).all()
-    assert all(readout[b, bin(b).count("1") % n_classes] == 1 for b in range(2**n_qubits))
-
-
 @settings(deadline=None)
 @given(n_rows=st.integers(1, 30), n_classes=st.integers(2, 5), seed=st.integers(0, 999))
 def test_cross_entropy_is_in_nats_and_agrees_with_sklearn(n_rows, n_classes, seed):
@@ -57,39 +42,6 @@ def test_cross_entropy_is_in_nats_and_agrees_with_sklearn(n_rows, n_classes, see
 
 def test_a_certain_mistake_costs_a_finite_loss():
     assert cross_entropy(np.array([[1.0, 0.0]]), np.array([1])) == pytest.approx(12 * math.log(10))
-
-
-@pytest.mark.parametrize("kind", OPTIMISERS)
-@settings(max_examples=25, deadline=None, derandomize=True)
-@given(maxiter=st.integers(1, 60), n=st.integers(1, 12), seed=st.integers(0, 99))
-def test_a_search_never_passes_its_budget_nor_returns_worse_than_its_start(kind, maxiter, n, seed):
-    aim = np.random.default_rng(seed).normal(size=n)
-    asked = []
-
-    def objective(x):
-        asked.append(float(np.sum((x - aim) ** 2)))
-        return asked[-1]
-
-    found = minimise(OptimiserConfig(kind=kind), objective, np.zeros(n), maxiter)
-    assert found.evaluations == len(asked) <= maxiter
-    assert list(found.trace) == asked
-    assert found.trace[0] == pytest.approx(np.sum(aim**2))  # the start is evaluation 1
-    assert found.value == min(asked) == pytest.approx(np.sum((found.x - aim) ** 2))
-    again = minimise(OptimiserConfig(kind=kind), objective, np.zeros(n), maxiter)
-    assert_array_equal(found.x, again.x)
-
-
-def test_an_objective_that_is_not_finite_ends_the_search_with_an_error():
-    with pytest.raises(ValueError, match="objective is nan at evaluation 1"):
-        minimise(SEARCH, lambda x: float("nan"), np.zeros(3), 10)
-
-
-def test_a_budget_below_the_first_model_is_warned_of_once(caplog):
-    optimise._warn.cache_clear()
-    with caplog.at_level(logging.WARNING):
-        for _ in range(3):
-            minimise(SEARCH, lambda x: float(x @ x), np.ones(16), 10)
-    assert [record.message.split(":")[0] for record in caplog.records] == ["maxiter 10 is below 18"]
 
 
 @pytest.mark.parametrize("one", everyone(), ids=lambda one: one.name)
@@ -168,7 +120,7 @@ def test_every_other_reps_of_a_recipe_has_a_twin():
 
 def test_the_twin_of_the_default_student_has_exactly_16_parameters():
     assert (student(StudentConfig(), 2).parameters, twin(StudentConfig(), 2).parameters) == (16, 16)
-    assert hidden_layer(4, 2, 16) == HiddenLayer(4, 2, 2, logits=2, hidden_bias=True, output_bias=True)
+    assert hidden_layer(4, 2, 16) == HiddenLayer(4, 2, 2, logits_learned=2, hidden_bias=True, output_bias=True)
 
 
 @given(seed=st.integers(0, 99), n_classes=st.integers(2, 4), size=st.sampled_from([(4, 24), (7, 14), (5, 15)]))
@@ -186,9 +138,9 @@ def test_the_twin_is_the_network_of_its_docstring(seed, n_classes, size):
     if network.narrow:
         W = np.column_stack([W, np.r_[take(network.narrow), np.zeros(features - network.narrow)]])
     b = take(network.hidden) if network.hidden_bias else 0
-    V, c = take(network.hidden, network.logits), take(network.logits) if network.output_bias else 0
+    V, c = take(network.hidden, network.logits_learned), take(network.logits_learned) if network.output_bias else 0
     logits = np.zeros(n_classes)
-    logits[: network.logits] = np.tanh((2 * x[0] - 1) @ W + b) @ V + c
+    logits[: network.logits_learned] = np.tanh((2 * x[0] - 1) @ W + b) @ V + c
     assert_allclose(network.probabilities(x, theta)[0], np.exp(logits) / np.exp(logits).sum(), atol=1e-12)
 
 

@@ -1,0 +1,187 @@
+"""What stands behind the executors `aer`, `noisy` and `depolarizing`.
+
+Where probabilities can be known, shots are drawn from them: a density matrix costs the same for any number of shots.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from data.streams import stream
+from quantum.density import Channel, depolarizing_transfer
+from quantum.devices import fake_device, fingerprint, known, placed
+from quantum.executor import CheckedExecutor, Executor, Floats, Run, drawn, fits
+from quantum.mitigation import confused, mitigated
+from recipes.schema import split_executor
+
+if TYPE_CHECKING:
+    from qiskit import QuantumCircuit
+
+log = logging.getLogger(__name__)
+
+Made = TypeVar("Made")
+
+# Aer 0.18 binds the parameters of cp, crx, cry and crz to wrong values (qiskit-aer issues 2391 and 2403)
+BINDABLE = ["u", "p", "rx", "ry", "rz", "rxx", "ryy", "rzz", "h", "x", "sx", "cx", "cz", "swap", "ccx"]
+WIDEST_DENSITY = 11  # qubits, 32 MiB a row: beyond, trajectories are smaller and, at 1024 shots, faster
+
+
+def aer(shots: int, seed: int) -> Executor:
+    """Qiskit Aer's state vector, one call a batch."""
+    return CheckedExecutor("aer", shots, simulated(bindable, shots, seed, broadcast=True))
+
+
+def noisy(device: str, shots: int, seed: int, mitigate: bool) -> Executor:
+    """Shots of a fake device, its gates and its read-out as noisy as its calibration says."""
+    if not known(device):
+        fake_device(device)  # refuses a name that is none before anything is run
+    on_device = devices(device)
+    run = drawn(lambda circuit, rows: on_device(circuit).probabilities(rows), shots, seed)
+
+    def corrected(circuit: QuantumCircuit, rows_BP: Floats) -> Floats:
+        return mitigated(run(circuit, rows_BP), on_device(circuit).confusion)
+
+    return CheckedExecutor(f"noisy:{device}", shots, corrected if mitigate else run)
+
+
+def depolarizing(p: float, shots: int, seed: int) -> Executor:
+    """ρ → (1−p)·ρ + p·Tr_k(ρ)⊗I/2^k on the k qubits of every gate, after it, in the circuit as it is written.
+
+    Read-out is perfect. Density matrices up to WIDEST_DENSITY qubits, beyond Aer's state vector, one trajectory a shot.
+    """
+    channel = depolarized(p)
+    few = drawn(lambda circuit, rows: channel(circuit).run(rows), shots, seed)
+    many = simulated(trajectories(p), shots, seed, broadcast=False)
+
+    def run(circuit: QuantumCircuit, rows_BP: Floats) -> Floats:
+        return (few if circuit.num_qubits <= WIDEST_DENSITY else many)(circuit, rows_BP)
+
+    return CheckedExecutor(f"depolarizing:{p:g}", shots, run)
+
+
+def method(spec: str, circuit: QuantumCircuit) -> str:
+    """How a noisy executor runs this circuit, in words; what is set up once a circuit is then set up."""
+    kind, argument = split_executor(spec)
+    if kind == "noisy":
+        return devices(argument)(circuit).method
+    wide = circuit.num_qubits > WIDEST_DENSITY
+    return f"{'a trajectory a shot' if wide else 'density matrix'}; trajectories above {WIDEST_DENSITY} qubits"
+
+
+class OnDevice:
+    """A circuit placed on a fake device: rows → probabilities of what is read."""
+
+    def __init__(self, circuit: QuantumCircuit, device: str) -> None:
+        on = placed(circuit, device)
+        width = on.circuit.num_qubits
+        fits(3 * 8 * 4**width, f"noisy:{device}: density matrices of {width} qubits")
+        self.confusion = on.confusion
+        self._columns = columns(on.circuit, circuit)
+        self._channel = Channel(on.circuit, lambda name, qubits: on.errors.get((name, qubits)), on.measured)
+        where, gates = ", ".join(map(str, on.qubits)), on.circuit.num_nonlocal_gates()
+        self.method = f"density matrix of qubits {where} of {device}, {gates} two-qubit gates"
+        log.info("noisy:%s: %s", device, self.method)
+
+    def probabilities(self, rows_BP: Floats) -> Floats:
+        """(B, D)"""
+        return confused(self._channel.run(rows_BP[:, self._columns]), self.confusion)
+
+
+def once(make: Callable[[QuantumCircuit], Made]) -> Callable[[QuantumCircuit], Made]:
+    """`make`, called once for each circuit and process."""
+    kept: dict[str, Made] = {}
+
+    def get(circuit: QuantumCircuit) -> Made:
+        key = fingerprint(circuit)
+        if key not in kept:
+            kept[key] = make(circuit)
+        return kept[key]
+
+    return get
+
+
+@cache
+def devices(device: str) -> Callable[[QuantumCircuit], OnDevice]:
+    """Circuits on one device."""
+    return once(lambda circuit: OnDevice(circuit, device))
+
+
+@cache
+def depolarized(p: float) -> Callable[[QuantumCircuit], Channel]:
+    """Circuits with depolarizing noise, as density matrices."""
+    return once(
+        lambda circuit: Channel(
+            circuit, lambda name, qubits: depolarizing_transfer(p, len(qubits)), range(circuit.num_qubits)
+        )
+    )
+
+
+@cache
+def trajectories(p: float) -> Callable[[QuantumCircuit], QuantumCircuit]:
+    """Circuits with depolarizing noise, one trajectory a shot."""
+    return once(lambda circuit: with_errors(circuit, p))
+
+
+def with_errors(circuit: QuantumCircuit, p: float) -> QuantumCircuit:
+    """The circuit, measured, with a depolarizing error after every gate."""
+    from qiskit_aer import AerSimulator
+    from qiskit_aer.noise import depolarizing_error
+
+    known_gates = {"barrier", *AerSimulator().target.operation_names}
+    if unknown := sorted({item.operation.name for item in circuit.data} - known_gates):
+        raise ValueError(
+            f"trajectories know no gate {unknown[0]}; write it in Aer's gates, or use at most {WIDEST_DENSITY} qubits"
+        )
+    log.info("depolarizing:%g: %s", p, method(f"depolarizing:{p}", circuit))
+    erring = circuit.copy_empty_like()
+    for item in circuit.data:
+        erring.append(item)
+        if item.operation.name != "barrier":
+            erring.append(depolarizing_error(p, len(item.qubits)), item.qubits)
+    return erring.measure_all(inplace=False)
+
+
+@once
+def bindable(circuit: QuantumCircuit) -> QuantumCircuit:
+    """The circuit, measured, in gates whose parameters Aer binds rightly."""
+    from qiskit import transpile
+
+    return transpile(circuit.measure_all(inplace=False), basis_gates=BINDABLE, optimization_level=1, seed_transpiler=0)
+
+
+def simulated(prepared: Callable[[QuantumCircuit], QuantumCircuit], shots: int, seed: int, *, broadcast: bool) -> Run:
+    """Aer's own shots: a batch is one call, its rows broadcast by Aer or bound here."""
+    draws = stream(seed, "shots")
+
+    def run(circuit: QuantumCircuit, rows_BP: Floats) -> Floats:
+        from qiskit_aer import AerSimulator
+
+        ready = prepared(circuit)
+        rows = rows_BP[:, columns(ready, circuit)]
+        work: dict[str, Any]
+        if broadcast and ready.parameters:
+            work = {"circuits": ready, "parameter_binds": [dict(zip(ready.parameters, rows.T.tolist(), strict=True))]}
+        else:
+            work = {"circuits": [ready.assign_parameters(row) for row in rows.tolist()]}
+        batch_seed = int(draws.integers(2**31))
+        result = AerSimulator(method="statevector").run(**work, shots=shots, seed_simulator=batch_seed).result()
+        if not result.success:
+            raise RuntimeError(f"Aer failed: {result.status}")
+        frequencies = np.zeros((len(rows), 2**circuit.num_qubits))
+        for row, one in enumerate(result.results):
+            for state, count in one.data.counts.items():
+                frequencies[row, int(state, 16)] = count / shots
+        return frequencies
+
+    return run
+
+
+def columns(compiled: QuantumCircuit, circuit: QuantumCircuit) -> list[int]:
+    """Where the parameters of a compiled circuit, which may have lost some, stand among those it was compiled from."""
+    names = [parameter.name for parameter in circuit.parameters]
+    return [names.index(parameter.name) for parameter in compiled.parameters]

@@ -1,0 +1,130 @@
+"""A node's warm worker: a process a message, nothing left behind but imported libraries, and one end for all."""
+
+import inspect
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SPEC = "ExecutionSpec(TaskType.CLIENT_APP, 'host:1', 'token', True, None, False, os.getpid(), False, 1, None)"
+
+
+def told(client: str, then: str, times: int = 2) -> str:
+    """What a worker prints that has launched a client some times and then looks at itself."""
+    code = f"""
+import os, signal, sys, time
+import flwr
+from flwr.supercore.constant import TaskType
+from flwr.supercore.superexec.executor import ExecutionSpec
+from server import supernode
+
+def client():
+{client}
+
+supernode.flwr_clientapp = client
+forks = supernode.Forks()
+for forks.launched in range({times}):
+    forks.launch({SPEC})
+    while forks.children:
+        forks.reconcile()
+        time.sleep(0.01)
+{then}
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_message_gets_flowers_command_line_in_a_process_of_its_own():
+    said = told("    print(os.getpid(), *sys.argv)", "print(os.getpid())")
+    first, second, worker = said.splitlines()
+    assert len({line.split()[0] for line in (first, second, worker)}) == 3
+    flags = f"flwr-clientapp --runtime-api-address host:1 --token token --insecure --parent-pid {worker}"
+    assert {line.partition(" ")[2] for line in (first, second)} == {flags}
+
+
+def test_the_second_message_finds_the_libraries_of_the_first_and_none_of_its_state():
+    client = """
+    print('threadpoolctl' in sys.modules, getattr(flwr, 'state', None), os.environ.get('STATE'), len(sys.path))
+    import threadpoolctl
+    import data.streams
+    flwr.state = os.environ['STATE'] = 'left behind'
+    sys.path.append('elsewhere')
+    sys.exit(0)
+"""
+    first, second, worker = told(client, "print('threadpoolctl' in sys.modules, 'data' in sys.modules)").splitlines()
+    assert first.split()[:3] == ["False", "None", "None"]
+    assert second.split() == ["True", *first.split()[1:]]
+    assert worker == "True False"  # the app is what the SuperLink sends; the worker holds no copy of it
+
+
+def test_a_client_that_dies_leaves_the_worker_as_it_was():
+    ends = "os._exit(3)", "os.kill(os.getpid(), signal.SIGKILL)", "raise ValueError('boom')", "sys.exit(1)"
+    client = f"    import threadpoolctl\n    print('here', flush=True)\n    exec({ends!r}[forks.launched])"
+    then = "print('threadpoolctl' in sys.modules)"
+    assert told(client, then, times=len(ends)).splitlines() == ["here"] * len(ends) + ["False"]
+
+
+def test_a_library_that_cannot_be_imported_ahead_stops_nothing():
+    client = """
+    from importlib.machinery import ModuleSpec
+    sys.modules['phantom'] = type(sys)('phantom')
+    sys.modules['phantom'].__spec__ = ModuleSpec('phantom', None, origin=supernode.LIBRARIES[0] + '/phantom.py')
+"""
+    assert told(client, "print('alive')") == "alive\n"
+
+
+def test_a_worker_takes_the_tasks_of_clients_alone():
+    from flwr.supercore.constant import TaskType
+
+    from server.supernode import Forks
+
+    assert Forks().get_eligible_capacity(set(TaskType)) == ({TaskType.CLIENT_APP}, set())
+
+
+def test_flower_still_sleeps_and_chooses_its_executor_where_we_step_in(monkeypatch):
+    from flwr.supercore.superexec import run_superexec
+    from flwr.supernode import start_client_internal
+
+    from server import supernode
+
+    assert re.search(r"= get_executor\(", inspect.getsource(run_superexec.run_superexec))
+    naps = re.findall(r"\btime\.sleep\(([\d.]+)\)", inspect.getsource(start_client_internal))
+    assert naps == ["3", "0.5", "0.5"]
+    slept = []
+    monkeypatch.setattr(supernode.time, "sleep", slept.append)
+    for seconds in (0.1, *map(float, naps)):
+        supernode.nap(seconds)
+    assert slept == [0.1, *[supernode.LOOK_SECONDS] * 3]
+    with pytest.raises(RuntimeError, match=r"has no server\.supernode\.sleep_less; qflock needs version 1\.41"):
+        supernode.replace(supernode, "sleep_less", None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["node", "worker"])
+def test_node_and_worker_end_together(victim, tmp_path):
+    from server.flower import free_port
+    from server.nodes import SUPERNODE
+
+    port = str(free_port())
+    command = [*SUPERNODE, "--insecure", "--superlink", f"127.0.0.1:{free_port()}"]
+    with (tmp_path / "log").open("wb") as log:
+        node = subprocess.Popen([*command, "--host", "127.0.0.1", "--port", port], stdout=log, stderr=log)
+    try:
+        until = time.monotonic() + 60
+        while "Starting Flower SuperExec" not in (said := (tmp_path / "log").read_text()) or "Uvicorn" not in said:
+            assert time.monotonic() < until, said
+            time.sleep(0.05)
+        (worker,) = psutil.Process(node.pid).children()
+        os.kill(node.pid if victim == "node" else worker.pid, signal.SIGKILL)
+        node.wait(30)
+        worker.wait(30)
+    finally:
+        node.kill()
