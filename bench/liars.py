@@ -1,7 +1,7 @@
 """Clients that lie, for tests and benchmarks; the product has none.
 
 A lie stands where `client.round.train` does: it takes a client and its assignment, and answers with reports. Only
-training is poisoned: a liar's part of the feature stages is honest, and so are the losses it reports.
+training is poisoned: a liar's part of the feature stages is honest, and so are its losses and its teacher.
 """
 
 from collections.abc import Callable
@@ -13,23 +13,27 @@ import numpy as np
 from client.participant import Participant
 from client.round import train
 from data.split import Rows
-from strategies.messages import Assignment, Report
+from strategies.messages import Assignment, Report, Tuned
 
-Lie = Callable[[Participant, Assignment], list[Report]]
+Said = list[Report | Tuned]
+Lie = Callable[[Participant, Assignment], Said]
 
 SIGN_TIMES = 10.0  # s of `sign`: one liar of five, as long as the others, outweighs them
 NOISE_STD = 10.0  # σ of `noise`: more than a turn of an angle, and enough to saturate the twin
 
 
-def flip(who: Participant, assignment: Assignment) -> list[Report]:
+def flip(who: Participant, assignment: Assignment) -> Said:
     """Trains on labels y → K − 1 − y (as in Tolpegin et al. 2020, arXiv:2007.08432), its teacher too."""
     return train(flipped(who), assignment)
 
 
-def sign(who: Participant, assignment: Assignment) -> list[Report]:
+def sign(who: Participant, assignment: Assignment) -> Said:
     """Trains honestly, then sends θ − s·(θ_i − θ)."""
-    lies = []
+    lies: Said = []
     for report in train(who, assignment):
+        if isinstance(report, Tuned):
+            lies.append(report)
+            continue
         start = assignment.arms[report.arm]
         turned = {
             name: (start[name] - SIGN_TIMES * (array - start[name])).astype(array.dtype)
@@ -39,10 +43,13 @@ def sign(who: Participant, assignment: Assignment) -> list[Report]:
     return lies
 
 
-def noise(who: Participant, assignment: Assignment) -> list[Report]:
+def noise(who: Participant, assignment: Assignment) -> Said:
     """Trains honestly, then sends θ_i + N(0, σ²); drawn anew for every client, round and arm."""
-    lies = []
+    lies: Said = []
     for arm, report in enumerate(train(who, assignment)):
+        if isinstance(report, Tuned):
+            lies.append(report)
+            continue
         draw = np.random.default_rng((who.recipe.seed, assignment.round, who.number, arm))
         noisy = {
             name: (array + draw.normal(0, NOISE_STD, array.shape)).astype(array.dtype)

@@ -26,7 +26,7 @@ from quantum.threads import limit_threads
 from recipes.load import load as load_recipe
 from recipes.schema import Recipe
 from strategies.arm import close
-from strategies.messages import Arrays, Assignment
+from strategies.messages import Arrays, Assignment, Report
 from strategies.state import ArmState
 
 RESULTS = Path(__file__).parent / "results" / "poisoning.json"
@@ -142,7 +142,9 @@ def federation(
         )
         sent = [(LIES[lie] if who.number in lying else train)(who, assignment) for who in clients]
         for name, arm in arms.items():
-            reports = [report for reports in sent for report in reports if report.arm == name]
+            reports = [
+                report for reports in sent for report in reports if isinstance(report, Report) and report.arm == name
+            ]
             close(recipe, arm, reports, unmeasured, (recipe.seed, number))
     return {name: arm.arrays for name, arm in arms.items()}
 

@@ -12,23 +12,26 @@ from pathlib import Path
 from data.assets import cache_folder
 from data.whole import write_whole
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """After a round: the teacher's held-out scores, the budget that all arms share, and each arm's loss."""
+    """After a round: the budget that all arms share, and each arm's loss."""
 
-    teacher_loss: float
-    teacher_accuracy: float
     maxiter: int
     student_loss: dict[str, float]
 
 
-def path(run: str, client: int, round_number: int) -> Path:
-    """Where a memory lies: under $QFLOCK_MEMORY, or the cache."""
+def home(run: str, client: int) -> Path:
+    """A client's folder: under $QFLOCK_MEMORY, or the cache."""
     root = Path(os.environ.get("QFLOCK_MEMORY") or cache_folder() / "memory")
-    return root / run / f"client-{client:03d}" / f"round-{round_number:04d}.json"
+    return root / run / f"client-{client:03d}"
+
+
+def path(run: str, client: int, round_number: int) -> Path:
+    """Where a memory lies."""
+    return home(run, client) / f"round-{round_number:04d}.json"
 
 
 def recall(run: str, client: int, round_number: int) -> Memory | None:

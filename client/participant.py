@@ -58,15 +58,22 @@ class Participant:
             yield one
 
     def statistics(self, name: str, shared: Arrays) -> Arrays:
-        """This client's answer about one stage, from its training rows."""
+        """This client's answer about one stage, from its training rows; an encoder reads no label, so all."""
         index = [stage.name for stage in self.stages].index(name)
         stage, rows = self.stages[index], self.share.train
-        before: Any = self.vectors(rows, shared) if index else rows.texts
+        before: Any = self.vectors(rows, shared) if index else rows.texts + self.share.unlabelled.texts
         return stage.local(arrays_of(stage, shared), before, rows.labels)
 
     def features(self, rows: Rows, shared: Arrays) -> Any:
         """Rows as the numbers a student reads; texts themselves when there are no stages."""
         return through(self.stages[1:], shared, self.vectors(rows, shared)) if self.stages else rows.texts
+
+    def fitted(self, shared: Arrays, *, taught: bool) -> Any:
+        """What a student is fitted on: the labelled rows, then, when a teacher speaks of them, the others."""
+        labelled = self.features(self.share.train, shared)
+        if not taught or not len(self.share.unlabelled):
+            return labelled
+        return np.vstack([labelled, self.features(self.share.unlabelled, shared)])
 
     def head(self, rows: Rows, shared: Arrays) -> NDArray[np.int64] | None:
         """Classes by the head of a trained reduction, or None where there is none."""

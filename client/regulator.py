@@ -6,6 +6,7 @@ Incremental and adaptive are the same function for whole m: the paper counts the
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import floor, log
 
 from recipes.schema import RegulateConfig
@@ -53,9 +54,21 @@ LAWS: dict[str, Law] = {
 }
 
 
-def regulate(config: RegulateConfig, m: int, student_loss: float, teacher_loss: float) -> int:
+@dataclass(frozen=True)
+class Budget:
+    """What a student may spend in a round, and why."""
+
+    maxiter: int
+    requested: int  # by the law, before the cap
+    rho: float
+
+    def held_back(self, law: str) -> str:
+        """What a reader of the ledger should know of a law that wants more than its cap."""
+        return f"{law} asked for {self.requested} evaluations at ρ {self.rho:.3g}, capped at {self.maxiter}"
+
+
+def regulate(config: RegulateConfig, m: int, student_loss: float, teacher_loss: float) -> Budget:
     """Next maxiter: m when the student already beats its teacher (but for `twoway`), at most the cap when it grows."""
     rho = student_loss / max(teacher_loss, 1e-12)  # a perfect teacher asks for the whole cap
-    if rho <= 1 and config.law != "twoway":
-        return m
-    return min(LAWS[config.law](m, rho, config.step_cap), max(m, config.cap))
+    requested = m if rho <= 1 and config.law != "twoway" else LAWS[config.law](m, rho, config.step_cap)
+    return Budget(min(requested, max(m, config.cap)), requested, rho)

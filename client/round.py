@@ -3,17 +3,17 @@
 import logging
 import time
 from contextlib import nullcontext
-from math import log as ln
 
 import numpy as np
 
+from client.lessons import attend
 from client.memory import Memory, recall, remember
 from client.participant import Participant
-from client.regulator import regulate
+from client.regulator import Budget, regulate
 from data.baselines import logistic_regression, majority
+from quantum.guidance import Guidance, divergence
 from quantum.objective import cross_entropy
-from recipes.schema import InputError
-from strategies.messages import Answer, Assignment, Report, Score
+from strategies.messages import Answer, Assignment, Report, Score, Tuned
 
 log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
 
@@ -26,26 +26,33 @@ def prepare(who: Participant, assignment: Assignment) -> Answer:
     return Answer(client=who.number, examples=examples, arrays=arrays, seconds=time.monotonic() - began)
 
 
-def train(who: Participant, assignment: Assignment) -> list[Report]:
+def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
     """Regulate, then fit every assigned arm on the training rows in one budget; losses are on the validation rows."""
     began = time.monotonic()
-    train_rows, held_out = who.share.train, who.share.validation
+    recipe, labels, held_out = who.recipe, who.share.train.labels, who.share.validation
+    lessons, tuned, note = attend(who, assignment)
     before = recall(assignment.run, who.number, assignment.memory_round) if assignment.memory_round else None
     lost = assignment.memory_round > 0 and before is None
-    memory, note = (before, "") if before else met_teacher(who)
-    if lost:
-        note = f"memory of round {assignment.memory_round} was lost, started anew{note and '; '}{note}"
-    x, x_held_out = (who.features(rows, assignment.shared) for rows in (train_rows, held_out))
-    maxiter, student_loss = memory.maxiter, dict(memory.student_loss)
+    notes = [note, f"memory of round {assignment.memory_round} was lost, started anew" if lost else ""]
+    memory = before or Memory(maxiter=recipe.optimiser.maxiter, student_loss={})
+    x_held_out = who.features(held_out, assignment.shared)
+    x = who.fitted(assignment.shared, taught=len(lessons.soft) > 0)
+    student_loss, budget = dict(memory.student_loss), Budget(memory.maxiter, memory.maxiter, 0.0)
     if "student" in assignment.arms and "student" in student_loss:  # its twin gets the same budget
-        maxiter = regulate(who.recipe.regulate, maxiter, student_loss["student"], memory.teacher_loss)
-    reports = []
-    seed = who.seed(assignment.round)
+        budget = regulate(recipe.regulate, memory.maxiter, student_loss["student"], lessons.loss)
+    if budget.requested > budget.maxiter:
+        notes.append(budget.held_back(recipe.regulate.law))
+        log.warning("round %d  client %03d  %s", assignment.round, who.number, notes[-1])
+    distil, seed = recipe.distil, who.seed(assignment.round)
+    weight = distil.weight if len(lessons.soft) else 0.0  # nobody teaches a client without a teacher
+    guidance = Guidance(lessons.soft, weight, distil.temperature, distil.proximal)
+    reports: list[Report | Tuned] = []
     for name, arrays in assignment.arms.items():
         arm = who.arms[name]
         with who.executor(assignment) if name == "student" else nullcontext() as executor:
-            optimiser = who.recipe.optimiser
-            fit = arm.fit(arrays, x, train_rows.labels, optimiser, maxiter, seed=seed, executor=executor)
+            fit = arm.fit(
+                *(arrays, x, labels, recipe.optimiser, budget.maxiter), guidance=guidance, seed=seed, executor=executor
+            )
         probs_BK = arm.predict(fit.arrays, x_held_out)  # exact: the teacher's loss that it meets has no shot noise
         student_loss[name] = cross_entropy(probs_BK, held_out.labels)
         now = time.monotonic()
@@ -54,49 +61,30 @@ def train(who: Participant, assignment: Assignment) -> list[Report]:
                 client=who.number,
                 arm=name,
                 arrays=fit.arrays,
-                examples=len(train_rows.labels),
+                examples=len(x),
                 student_loss=student_loss[name],
                 student_accuracy=float(np.mean(probs_BK.argmax(1) == held_out.labels)),
-                teacher_loss=memory.teacher_loss,
-                teacher_accuracy=memory.teacher_accuracy,
-                maxiter=maxiter,
+                teacher_loss=lessons.loss,
+                teacher_accuracy=lessons.accuracy,
+                divergence=divergence(lessons.beliefs, probs_BK),
+                rho=budget.rho,
+                requested=budget.requested,
+                maxiter=budget.maxiter,
                 evaluations=fit.evaluations,
                 shots=fit.shots,
                 seconds=now - began,
-                note=note,
+                note="; ".join(filter(None, notes)),
             )
         )
         log.info(
             "round %d  client %03d  %-7s  maxiter %d→%d  student %.3f  teacher %.3f  %.1f s",
-            *(assignment.round, who.number, name, memory.maxiter, maxiter),
-            *(student_loss[name], memory.teacher_loss, now - began),
+            *(assignment.round, who.number, name, memory.maxiter, budget.maxiter),
+            *(student_loss[name], lessons.loss, now - began),
         )
         began = now
-    after = Memory(
-        teacher_loss=memory.teacher_loss,
-        teacher_accuracy=memory.teacher_accuracy,
-        maxiter=maxiter,
-        student_loss=student_loss,
-    )
+    after = Memory(maxiter=budget.maxiter, student_loss=student_loss)
     remember(after, assignment.run, who.number, assignment.round)
-    return reports
-
-
-def met_teacher(who: Participant) -> tuple[Memory, str]:
-    """The memory to start from, with the recipe's maxiter, and why there is no teacher, if there is none.
-
-    A client that cannot tune a teacher goes on without: its teacher's loss is that of knowing nothing, ln K nats.
-    """
-    rows, held_out = who.share.train, who.share.validation
-    loss, accuracy, note = ln(who.n_classes), 1 / who.n_classes, ""
-    try:
-        tuning = who.new_teacher().tune(rows.texts, rows.labels, held_out.texts, held_out.labels)
-        loss, accuracy = tuning.loss, tuning.accuracy
-    except InputError as error:
-        note = f"no teacher: {error}"
-        log.warning("client %03d goes on with no teacher: %s", who.number, error)
-    maxiter = who.recipe.optimiser.maxiter
-    return Memory(teacher_loss=loss, teacher_accuracy=accuracy, maxiter=maxiter, student_loss={}), note
+    return reports + tuned
 
 
 def score(who: Participant, assignment: Assignment) -> Score:

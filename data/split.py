@@ -5,6 +5,7 @@ three splits, and the clients' test rows together are the whole test split, so t
 """
 
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +34,13 @@ class Rows:
 
 @dataclass(frozen=True)
 class Share:
-    """What one client holds, 6:2:2 or as given, and how many of its rows come from which domain."""
+    """What one client holds, 6:2:2 or as given, and how many of its rows come from which domain.
+
+    Whatever reads a label reads `train`: the labels of the other training rows are dropped here.
+    """
 
     train: Rows
+    unlabelled: Rows  # training rows whose labels are hidden; for a teacher's soft labels alone
     validation: Rows
     test: Rows
     domains: dict[str, int]
@@ -79,10 +84,11 @@ def share(corpus: Corpus, config: DataConfig, rows: NDArray[np.int64], client: i
     train, validation, test = divide(corpus, config, rows, client, rng)
     names, counts = np.unique(corpus.domains[np.concatenate([train, validation, test])], return_counts=True)
     domains = {corpus.domain_names[d]: int(count) for d, count in zip(names, counts, strict=True)}
-    train_rows, validation_rows, test_rows = (
-        rows_of(corpus, rng.permutation(part)) for part in (train, validation, test)
-    )
-    return Share(train_rows, validation_rows, test_rows, domains)
+    train, validation, test = (rng.permutation(part) for part in (train, validation, test))
+    labelled = ceil(config.labelled * len(train))  # the first of shuffled rows: which, no label has a say in
+    hidden = Rows([corpus.texts[row] for row in train[labelled:]], np.zeros(0, dtype=np.int64))
+    train_rows, validation_rows, test_rows = (rows_of(corpus, part) for part in (train[:labelled], validation, test))
+    return Share(train_rows, hidden, validation_rows, test_rows, domains)
 
 
 def fifths(corpus: Corpus, config: DataConfig, rows: NDArray[np.int64], client: int, rng: np.random.Generator) -> Parts:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.streams import stream
+from quantum.guidance import UNGUIDED, Guidance
 from quantum.objective import Loss, Pullback
 from quantum.optimise import fewest
 from quantum.qcnn import n_weights, read_qubits
@@ -75,6 +76,11 @@ class CircuitStudent:
 
         return shifts(self.ansatz)
 
+    @property
+    def periods(self) -> Arrays:
+        """How far each angle turns until all probabilities repeat."""
+        return {"theta": np.array(self.ansatz.periods)}
+
     def initial(self, seed: int) -> Arrays:
         """θ ~ N(0, 0.1²): rotations near the identity."""
         theta = stream(seed, "student").normal(0, 0.1, self.parameters)
@@ -93,12 +99,14 @@ class CircuitStudent:
         optimiser: OptimiserConfig,
         maxiter: int,
         *,
+        guidance: Guidance = UNGUIDED,
         seed: int = 0,
         executor: Executor | None = None,
     ) -> Fit:
         """On the exact engine, rows are encoded once."""
-        loss = Loss(CircuitOutputs(self, rows_of(self, x), executor), self.readout, labels)
-        return search(self, loss, arrays, optimiser, maxiter, seed)
+        outputs = CircuitOutputs(self, rows_of(self, x), executor)
+        loss = Loss(outputs, self.readout, labels, guidance, theta_of(self, arrays))
+        return search(loss, optimiser, maxiter, seed)
 
     def step(self, optimiser: OptimiserConfig) -> int:
         """The least maxiter with which the optimiser moves this student."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.streams import stream
+from quantum.guidance import UNGUIDED, Guidance
 from quantum.student import Arrays, Fit, theta_of
 from recipes.schema import OptimiserConfig, StudentConfig
 
@@ -39,6 +40,7 @@ class NoopStudent:
         optimiser: OptimiserConfig,
         maxiter: int,
         *,
+        guidance: Guidance = UNGUIDED,
         seed: int = 0,
         executor: Executor | None = None,
     ) -> Fit:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from quantum.guidance import Guidance
 from quantum.readout import SMALLEST, Floats, Readout
 
 Pullback = Callable[[Floats], Floats]  # dL/do (B, K) → dL/dθ (P,)
@@ -48,11 +49,13 @@ class Outputs(Protocol):
 
 @dataclass(frozen=True)
 class Loss:
-    """L(θ) = −1/B · Σ ln p(label), an objective of a search."""
+    """L(θ) = −1/N · Σ ln p(label) over the first N rows, those with labels, and what guides it."""
 
     outputs: Outputs
     readout: Readout
     labels: NDArray[Any]
+    guidance: Guidance
+    start: Floats  # θ_global
 
     @property
     def shifts(self) -> int:
@@ -61,21 +64,33 @@ class Loss:
 
     def losses(self, thetas_EP: Floats) -> Floats:
         """(E,)"""
-        return np.array([self._of(outputs_BK) for outputs_BK in self.outputs.at(thetas_EP)])
+        found = zip(self.outputs.at(thetas_EP), thetas_EP, strict=True)
+        return np.array([self._of(outputs_BK, theta_P) for outputs_BK, theta_P in found])
 
     def exact(self, theta_P: Floats) -> tuple[float, Floats]:
         """L and dL/dθ by differentiation."""
-        return self._both(*self.outputs.exact(theta_P))
+        return self._both(theta_P, *self.outputs.exact(theta_P))
 
     def shifted(self, theta_P: Floats) -> tuple[float, Floats]:
         """L and dL/dθ out of evaluations."""
-        return self._both(*self.outputs.shifted(theta_P))
+        return self._both(theta_P, *self.outputs.shifted(theta_P))
 
-    def _both(self, outputs_BK: Floats, pullback: Pullback) -> tuple[float, Floats]:
-        return self._of(outputs_BK), pullback(self.readout.slope(outputs_BK, self.labels, self.outputs.shots))
+    def _both(self, theta_P: Floats, outputs_BK: Floats, pullback: Pullback) -> tuple[float, Floats]:
+        p_BK = self.readout.classes(outputs_BK, self.outputs.shots)
+        n = len(self.labels)
+        slope_BK = np.zeros_like(p_BK)  # dL/d ln p
+        slope_BK[np.arange(n), self.labels] = -1 / n
+        if self.guidance.weight:
+            slope_BK += self.guidance.pull_slope(p_BK)
+        slope_P = pullback(self.readout.slope(outputs_BK, slope_BK, self.outputs.shots))
+        return self._of(outputs_BK, theta_P), slope_P + self.guidance.proximal * (theta_P - self.start)
 
-    def _of(self, outputs_BK: Floats) -> float:
-        return cross_entropy(self.readout.classes(outputs_BK, self.outputs.shots), self.labels)
+    def _of(self, outputs_BK: Floats, theta_P: Floats) -> float:
+        p_BK, guidance = self.readout.classes(outputs_BK, self.outputs.shots), self.guidance
+        loss = cross_entropy(p_BK[: len(self.labels)], self.labels)
+        if guidance.weight:
+            loss += guidance.pull(p_BK)
+        return loss + guidance.proximal / 2 * float(np.square(theta_P - self.start).sum())
 
 
 def cross_entropy(probs_BK: NDArray[Any], labels: NDArray[Any]) -> float:

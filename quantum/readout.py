@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,14 +40,13 @@ class Readout:
         seen: Floats = (shots * outputs_BK + 0.5) / (shots + outputs_BK.shape[-1] / 2)
         return seen
 
-    def slope(self, outputs_BK: Floats, labels: NDArray[Any], shots: int | None = None) -> Floats:
-        """(B, K) dL/do of L = −1/B · Σ ln p(label)."""
+    def slope(self, outputs_BK: Floats, slope_BK: Floats, shots: int | None = None) -> Floats:
+        """(B, K) dL/do out of dL/d ln p."""
         p_BK = self.classes(outputs_BK, shots)
-        chosen = np.eye(p_BK.shape[1])[labels]
         if self.softmax:
-            return np.asarray((p_BK - chosen) / len(labels))
+            return np.asarray(slope_BK - p_BK * slope_BK.sum(axis=1, keepdims=True))
         gain = 1.0 if shots is None else shots / (shots + p_BK.shape[1] / 2)
-        return np.asarray(-gain * chosen / np.maximum(p_BK, SMALLEST) / len(labels))
+        return np.asarray(gain * slope_BK / np.maximum(p_BK, SMALLEST))
 
 
 def readout(kind: str, n_qubits: int, read: Sequence[int], n_classes: int) -> Readout:

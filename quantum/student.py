@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from quantum.guidance import UNGUIDED, Guidance
 from quantum.objective import Loss
 from quantum.optimise import minimise
 from recipes.schema import OptimiserConfig
@@ -57,13 +58,15 @@ class Student(Protocol):
         optimiser: OptimiserConfig,
         maxiter: int,
         *,
+        guidance: Guidance = UNGUIDED,
         seed: int = 0,
         executor: Executor | None = None,
     ) -> Fit:
         """The best arrays found within `maxiter` evaluations of the loss, then rounded to float32.
 
-        The first loss is that of the arrays given, so the best is never worse, but for what the rounding costs. `seed`
-        is for an optimiser that draws.
+        `labels` are those of the first rows; the others have none, and matter to a guidance alone. The first loss is
+        that of the arrays given, so the best is never worse, but for what the rounding costs. `seed` is for an
+        optimiser that draws.
         """
         ...
 
@@ -72,9 +75,9 @@ class Student(Protocol):
         ...
 
 
-def search(student: Student, loss: Loss, arrays: Arrays, optimiser: OptimiserConfig, maxiter: int, seed: int) -> Fit:
+def search(loss: Loss, optimiser: OptimiserConfig, maxiter: int, seed: int) -> Fit:
     """The best angles, back in float32, and what they cost."""
-    best = minimise(optimiser, loss, theta_of(student, arrays), maxiter, seed=seed)
+    best = minimise(optimiser, loss, loss.start, maxiter, seed=seed)
     return Fit({"theta": best.x.astype(np.float32)}, best.trace, best.evaluations, loss.outputs.spent)
 
 

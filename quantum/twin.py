@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from quantum.circuit_student import n_angles
 from quantum.control import HiddenLayer, hidden_layer
+from quantum.guidance import UNGUIDED, Guidance
 from quantum.objective import Loss, Pullback
 from quantum.optimise import fewest
 from quantum.readout import Floats, Readout
@@ -50,12 +51,14 @@ class MlpTwin:
         optimiser: OptimiserConfig,
         maxiter: int,
         *,
+        guidance: Guidance = UNGUIDED,
         seed: int = 0,
         executor: Executor | None = None,
     ) -> Fit:
         """As the student, on the same rows."""
-        loss = Loss(NetworkOutputs(self.network, rows_of(self, x)), self._readout, labels)
-        return search(self, loss, arrays, optimiser, maxiter, seed)
+        outputs = NetworkOutputs(self.network, rows_of(self, x))
+        loss = Loss(outputs, self._readout, labels, guidance, theta_of(self, arrays))
+        return search(loss, optimiser, maxiter, seed)
 
     def step(self, optimiser: OptimiserConfig) -> int:
         """The least maxiter with which the optimiser moves it."""

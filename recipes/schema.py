@@ -68,6 +68,7 @@ class DataConfig(Section):
         0  # most rows a client keeps, 6:2:2; 0 keeps all; a given test split is never cut
     )
     reference_rows: Annotated[int, Between(10)] = 200  # held out for the server, never trained on
+    labelled: Annotated[float, Between(0, 1, above=True)] = 1.0  # share of the training rows that keep their labels
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
@@ -135,6 +136,15 @@ class OptimiserConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DistilConfig(Section):
+    """What a fit minimises beside the labels' loss: weight·KL(teacher‖student; T) + proximal/2·‖θ − θ_global‖²."""
+
+    weight: Annotated[float, Between(0)] = 0.0  # λ
+    temperature: Annotated[float, Between(0, above=True)] = 2.0  # T
+    proximal: Annotated[float, Between(0)] = 0.0  # μ
+
+
+@dataclass(frozen=True, kw_only=True)
 class HardwareConfig(Section):
     """How jobs run on IBM's QPUs; only for the executors ibm and ibm-local."""
 
@@ -146,10 +156,15 @@ class HardwareConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherConfig(Section):
-    """The model a client tunes once and measures its student against."""
+    """The model a client tunes and measures its student against."""
 
-    kind: Literal["tiny", "lora"] = "tiny"  # all that follows is for `lora`
-    model: str = "smollm2"  # the embedded LLM, a hub id, or a folder that begins with / . or ~
+    kind: Literal["tiny", "lora"] = "tiny"
+    federate: Literal["none", "average", "ffa", "exact"] = "none"  # how adapters are averaged; strategies/adapters.py
+    rounds: Annotated[int, Between(1)] = 1  # in how many of the first rounds clients tune and send; if federated
+    merged_rank: Annotated[int, Between(0, 4096)] = 0  # `exact`: most ranks of the averaged adapter; 0 keeps all
+    model: str = (
+        "smollm2"  # `lora`, as all that follows: the embedded LLM, a hub id, or a folder that begins with / . or ~
+    )
     rank: Annotated[int, Between(1, 1024)] = 8
     alpha: Annotated[float, Between(0, above=True)] = 16.0  # the adapter's share is alpha / rank
     dropout: Annotated[float, Between(0, 0.9)] = 0.0
@@ -170,6 +185,14 @@ class TeacherConfig(Section):
             raise RecipeError(
                 f"targets is {shown(list(self.targets))}; it must name each module once, and at least one"
             )
+        if self.federate == "none":
+            refuse_changed(self, "a teacher that is not federated is tuned once and has no", "rounds")
+        if self.federate != "exact":
+            refuse_changed(self, f"federate {self.federate} does not read", "merged_rank")
+
+    def tunes(self, number: int) -> bool:
+        """Whether clients tune and send their teachers in a round."""
+        return self.federate != "none" and number <= self.rounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,14 +208,28 @@ class RegulateConfig(Section):
 class SelectConfig(Section):
     """Which clients train (`invite`) or whose updates enter the average (`admit`)."""
 
-    by: Literal["everyone", "uniform", "alignment"] = "everyone"
+    by: Literal["everyone", "uniform", "alignment", "power-of-choice"] = "everyone"
     rules: Literal["admit", "invite"] = "admit"
     percent: Annotated[float, Between(0, 100, above=True)] = 50.0  # share kept, at least one; not for everyone
     reference: Literal["server", "clients"] = "server"  # `alignment`: whose loss the clients are compared with
+    candidates: Annotated[float, Between(0, 100, above=True)] = 100.0  # `power-of-choice`: share that may be kept
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if self.by != "power-of-choice":
+            refuse_changed(self, f"{self.by} does not read", "candidates")
+        elif self.candidates < self.percent:
+            raise RecipeError(
+                f"candidates is {self.candidates:g}; it must be at least percent, which is {self.percent:g}"
+            )
 
     def takes(self, clients: int) -> int:
         """How many of so many clients the rule takes: ⌈percent % of them⌉, so at least one."""
         return clients if self.by == "everyone" else ceil(clients * self.percent / 100)
+
+    def looks_at(self, clients: int) -> int:
+        """d of power-of-choice: ⌈candidates % of them⌉."""
+        return ceil(clients * self.candidates / 100)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,10 +237,17 @@ class AggregateConfig(Section):
     """How admitted updates become the next global arrays; all but fedavg expect that some clients lie."""
 
     by: Literal["fedavg", "clipped", "median", "trimmed", "krum"] = "fedavg"
+    tau: Annotated[float, Between(0)] = 0.0  # `fedavg`: how fast a client loses weight as it leaves its teacher
+    mean: Literal["line", "circular"] = "line"  # `fedavg`: of angles, each with its own period
     bound: Annotated[float, Between(0, above=True)] | None = None  # `clipped`: longest update; None: the median length
     share: Annotated[float, Between(0, 0.5)] = 0.2  # `trimmed`: of the values, left out at either end
     liars: Annotated[int, Between(0, 498)] = 1  # `krum`: how many clients may lie
     kept: Annotated[int, Between(1, 998)] = 1  # `krum`: how many updates are averaged
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if self.by != "fedavg":
+            refuse_changed(self, f"{self.by} does not read", "tau", "mean")
 
     def fewest(self) -> int:
         """Updates without which the rule promises nothing."""
@@ -212,9 +256,10 @@ class AggregateConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class StopConfig(Section):
-    """Stop once |ΔL| / L has stayed under epsilon for `patience` rounds; epsilon 0 never stops early."""
+    """Stop once |ΔL| / L < epsilon, or L_student − L_teacher ≤ delta, has held for `patience` rounds."""
 
-    epsilon: Annotated[float, Between(0)] = 0.0
+    epsilon: Annotated[float, Between(0)] = 0.0  # 0 never holds
+    delta: Annotated[float, Between(0)] | None = None  # nats; null never holds
     patience: Annotated[int, Between(1, 1000)] = 2
 
 
@@ -240,6 +285,7 @@ class Recipe(Section):
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    distil: DistilConfig = field(default_factory=DistilConfig)
     regulate: RegulateConfig = field(default_factory=RegulateConfig)
     select: SelectConfig = field(default_factory=SelectConfig)
     aggregate: AggregateConfig = field(default_factory=AggregateConfig)
@@ -251,6 +297,23 @@ class Recipe(Section):
             raise RecipeError(
                 f"name is {shown(self.name)}; it must be letters, digits, dots, - and _: it names the run folder"
             )
+        self._check_executor()
+        self._check_noop()
+        if self.teacher.rounds > self.rounds:
+            raise RecipeError(
+                f"teacher.rounds is {self.teacher.rounds}; it must be at most rounds, which is {self.rounds}"
+            )
+        if self.min_reports > self.clients:
+            raise RecipeError(f"min_reports is {self.min_reports}; it must be at most clients, which is {self.clients}")
+        fewest, entering = self.aggregate.fewest(), self.select.takes(self.clients)
+        if entering < fewest:
+            raise RecipeError(
+                f"aggregate.by is {self.aggregate.by}; with liars {self.aggregate.liars} and kept "
+                f"{self.aggregate.kept} it needs {fewest} updates, and {entering} of {self.clients} clients enter the "
+                f"average: use more clients or lower these two"
+            )
+
+    def _check_executor(self) -> None:
         kind, _ = split_executor(self.executor)
         if self.mitigate and kind not in READOUT_ERRORS:
             raise RecipeError(f"mitigate is true; executor {kind} makes no read-out errors: set mitigate to false")
@@ -264,19 +327,18 @@ class Recipe(Section):
                 f"optimiser.kind is adam; its gradients are exact and executor {self.executor} has none: "
                 f"use shift, spsa or cobyla"
             )
-        if kind != "exact" and self.student.kind == "noop":
-            raise RecipeError(f"executor is {shown(self.executor)}; a noop student runs no circuits: leave it out")
         if kind == "exact" and self.scored_by == "executor":
             raise RecipeError("scored_by is executor, which is exact already: leave it out")
-        if self.min_reports > self.clients:
-            raise RecipeError(f"min_reports is {self.min_reports}; it must be at most clients, which is {self.clients}")
-        fewest, entering = self.aggregate.fewest(), self.select.takes(self.clients)
-        if entering < fewest:
-            raise RecipeError(
-                f"aggregate.by is {self.aggregate.by}; with liars {self.aggregate.liars} and kept "
-                f"{self.aggregate.kept} it needs {fewest} updates, and {entering} of {self.clients} clients enter the "
-                f"average: use more clients or lower these two"
-            )
+
+    def _check_noop(self) -> None:
+        if self.student.kind != "noop":
+            return
+        if self.executor != "exact":
+            raise RecipeError(f"executor is {shown(self.executor)}; a noop student runs no circuits: leave it out")
+        if self.aggregate.mean == "circular":
+            raise RecipeError("aggregate.mean is circular; a noop student has no angles: leave it out")
+        if self.distil.weight or self.distil.proximal:
+            raise RecipeError("distil has a weight or a proximal; a noop student learns nothing: leave them out")
 
     def paid(self) -> bool:
         """Whether its circuits run on hardware that is paid for."""

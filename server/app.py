@@ -59,6 +59,7 @@ def main(grid: Grid, context: Context) -> None:
             reference=reference,
             record=ledger.append,
             save=lambda state: checkpoint.save(folder, state, recipe.digest()),
+            periods=reference.periods() if recipe.aggregate.mean == "circular" else {},
         )
         federated.start(grid)
         draw(folder)

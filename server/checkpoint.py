@@ -18,7 +18,7 @@ from recipes.schema import InputError
 from strategies.messages import Arrays
 from strategies.state import ArmState, State
 
-SCHEMA = 1
+SCHEMA = 2
 KEPT = 2  # newest checkpoints that stay
 
 
@@ -29,6 +29,7 @@ def save(folder: Path, state: State, recipe_digest: str) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     arrays: Arrays = {f"shared/{name}": array for name, array in state.shared.items()}
+    arrays |= {f"teacher/{name}": array for name, array in state.teacher.items()}
     for name, arm in state.arms.items():
         arrays |= {f"arm/{name}/{key}": array for key, array in arm.arrays.items()}
     save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, temporary / "arrays.safetensors")
@@ -37,11 +38,13 @@ def save(folder: Path, state: State, recipe_digest: str) -> None:
         "recipe_digest": recipe_digest,
         "round": state.round,
         "visited": state.visited,
+        "teacher_round": state.teacher_round,
         "slowest_seconds": state.slowest_seconds,
         "arms": {
             name: {
                 "client_losses": arm.client_losses,
                 "reference_losses": arm.reference_losses,
+                "gaps": arm.gaps,
                 "converged": arm.converged,
             }
             for name, arm in state.arms.items()
@@ -85,6 +88,7 @@ def read(facts: dict[str, Any], arrays: Arrays) -> State:
             arrays=under(arrays, f"arm/{name}/"),
             client_losses={int(client): loss for client, loss in arm["client_losses"].items()},
             reference_losses=arm["reference_losses"],
+            gaps=arm["gaps"],
             converged=arm["converged"],
         )
         for name, arm in facts["arms"].items()
@@ -93,6 +97,8 @@ def read(facts: dict[str, Any], arrays: Arrays) -> State:
         round=facts["round"],
         shared=under(arrays, "shared/"),
         arms=arms,
+        teacher=under(arrays, "teacher/"),
+        teacher_round=facts["teacher_round"],
         visited={int(client): number for client, number in facts["visited"].items()},
         slowest_seconds=facts["slowest_seconds"],
     )

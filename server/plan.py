@@ -50,21 +50,19 @@ def priced(recipe: Recipe) -> Table:
         "features",
         f"{recipe.features.encoder}, {recipe.features.reduction} reduction to {recipe.student.qubits} numbers",
     )
-    table.add_row(
-        "teacher",
-        f"{taught(recipe.teacher)}; law {recipe.regulate.law}, "
-        f"maxiter {recipe.optimiser.maxiter}, cap {recipe.regulate.cap}",
-    )
+    table.add_row("teacher", teaching(recipe))
+    table.add_row("regulation", regulation(recipe))
     chosen = (
         ""
         if recipe.select.by == "everyone"
         else f" {recipe.select.percent:g}% of clients, rules: {recipe.select.rules}"
     )
-    table.add_row("server", f"select {recipe.select.by}{chosen}; aggregate {recipe.aggregate.by}; {stopping(recipe)}")
+    table.add_row("server", f"select {recipe.select.by}{chosen}; aggregate {averaging(recipe)}; {stopping(recipe)}")
     table.add_row("spends", spends(recipe, rows, most))
     if recipe.paid():
         table.add_row("QPU", str(price(recipe)))
-    table.add_row("bytes up", f"{up:,} a client and round, {up * fits:,} in all, and the feature stages once")
+    adapters = f"; adapters in {recipe.teacher.rounds} of the rounds" if recipe.teacher.tunes(1) else ""
+    table.add_row("bytes up", f"{up:,} a client and round, {up * fits:,} in all, and the feature stages once{adapters}")
     slower = "" if recipe.executor == "exact" else f"; {recipe.executor} comes on top of it"
     took = START_SECONDS + seconds + recipe.rounds * 0.3
     table.add_row("time", f"about {took:.0f} s here on the exact engine, texts encoded already{slower}")
@@ -104,5 +102,33 @@ def taught(config: TeacherConfig) -> str:
 
 def stopping(recipe: Recipe) -> str:
     """The stop rule in words."""
-    early = f", or |ΔL|/L < {recipe.stop.epsilon:g} for {recipe.stop.patience} rounds" if recipe.stop.epsilon else ""
+    stop = recipe.stop
+    rules = [f"|ΔL|/L < {stop.epsilon:g}"] if stop.epsilon else []
+    rules += [f"the student within {stop.delta:g} nats of its teacher"] if stop.delta is not None else []
+    early = f", or {' or '.join(rules)} for {stop.patience} rounds" if rules else ""
     return f"{recipe.rounds} rounds{early}"
+
+
+def averaging(recipe: Recipe) -> str:
+    """The aggregator in words."""
+    a = recipe.aggregate
+    return f"{a.by}{f', τ {a.tau:g}' if a.tau else ''}{', angles on the circle' if a.mean == 'circular' else ''}"
+
+
+def teaching(recipe: Recipe) -> str:
+    """Who teaches what, to whom."""
+    t, d = recipe.teacher, recipe.distil
+    words = [taught(t), f"tuned on {recipe.data.labelled:.0%} of a client's training rows"]
+    if t.federate != "none":
+        words.append(f"federated ({t.federate}, {t.rounds} round{'s' * (t.rounds > 1)})")
+    words.append(f"distilled with λ {d.weight:g} at T {d.temperature:g}" if d.weight else "nothing distilled")
+    return "; ".join(words + ([f"proximal μ {d.proximal:g}"] if d.proximal else []))
+
+
+def regulation(recipe: Recipe) -> str:
+    """What may move maxiter; whether it does, only a run can say."""
+    law, start, cap = recipe.regulate.law, recipe.optimiser.maxiter, recipe.regulate.cap
+    if law == "none":
+        return f"none: maxiter {start} in every round"
+    when = "" if law == "twoway" else " where ρ > 1, in a client-round whose student is behind its teacher"
+    return f"{law}: maxiter {start}, from round 2 on m′(ρ){when}, cap {max(cap, start)}; a run counts them"

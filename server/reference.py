@@ -8,6 +8,7 @@ from data.corpus import load
 from data.split import deal
 from data.stages import Stage, through
 from quantum.arms import arms
+from quantum.circuit_student import CircuitStudent
 from quantum.objective import cross_entropy
 from quantum.reduction import reduction
 from quantum.student import Student
@@ -32,6 +33,10 @@ class Reference:
     def encode(self, shared: Arrays) -> None:
         """Send the reference rows through the agreed stages, once."""
         self._x = through(self.stages, shared, self.rows.texts)
+
+    def periods(self) -> dict[str, Arrays]:
+        """Arm → of its angles; a twin has none."""
+        return {name: arm.periods for name, arm in self.arms.items() if isinstance(arm, CircuitStudent)}
 
     def __call__(self, arm: str, arrays: Arrays) -> tuple[float, float]:
         """Cross-entropy in nats and accuracy."""

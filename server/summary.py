@@ -41,6 +41,7 @@ def summary(folder: Path) -> Group:
         table,
         Text(LEGEND.format(margin=1.96 * (0.5 / total) ** 0.5), style="dim"),
         *(Text(line) for line in costs),
+        Text(regulated(rounds)),
         Text(f"bytes: {up:,} up, {down:,} down, features and {len(rounds)} rounds together · {seconds:.0f} s"),
     )
 
@@ -60,6 +61,18 @@ def cost(name: str, rounds: list[Line]) -> str:
     shots = sum(client["shots"] for client in clients)
     spent = f"{shots:,} shots" if shots else "exact, no shots"
     return f"{name}: {len(clients)} fits, {evaluations:,} evaluations, {spent}"
+
+
+def regulated(rounds: list[Line]) -> str:
+    """In how many client-rounds the student was behind its teacher, and what the law then asked for."""
+    clients = [client for line in rounds for client in line["arms"].get("student", {"clients": {}})["clients"].values()]
+    compared = [client for client in clients if client["rho"]]
+    behind = sum(client["rho"] > 1 for client in compared)
+    capped = sum(client["requested"] > client["maxiter"] for client in compared)
+    if not behind:
+        return f"regulation inert: ρ > 1 in none of {len(compared)} client-rounds after the first"
+    held = f", the law held at its cap in {capped}" if capped else ""
+    return f"regulation: ρ > 1 in {behind} of {len(compared)} client-rounds after the first{held}"
 
 
 def cells(values: list[float]) -> list[str]:

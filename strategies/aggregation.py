@@ -1,8 +1,11 @@
 """How admitted updates become the next global arrays."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from math import exp
 
 from recipes.schema import AggregateConfig
+from strategies.circle import circular_mean
 from strategies.mean import weighted_mean
 from strategies.messages import Arrays, Report
 from strategies.robust import clipped, krum, median, trimmed
@@ -10,14 +13,28 @@ from strategies.robust import clipped, krum, median, trimmed
 Aggregator = Callable[[AggregateConfig, Arrays, Sequence[Report]], Arrays]  # reports in the order of client ids
 
 
-def aggregate(config: AggregateConfig, current: Arrays, reports: Sequence[Report]) -> Arrays:
-    """The next arrays; equal reports give equal bits in whichever order they come."""
-    return AGGREGATORS[config.by](config, current, sorted(reports, key=lambda report: report.client))
+def aggregate(
+    config: AggregateConfig, current: Arrays, reports: Sequence[Report], periods: Arrays | None = None
+) -> Arrays:
+    """The next arrays; equal reports give equal bits in whichever order they come. Arrays with periods are angles."""
+    rule = AGGREGATORS[config.by]
+    if config.mean == "circular":
+        rule = partial(fedavg, periods=periods)
+    return rule(config, current, sorted(reports, key=lambda report: report.client))
 
 
-def fedavg(config: AggregateConfig, current: Arrays, reports: Sequence[Report]) -> Arrays:
-    """θ ← Σ n_i·θ_i / Σ n_i over the admitted clients (McMahan et al. 2017, arXiv:1602.05629)."""
-    return weighted_mean([report.arrays for report in reports], [report.examples for report in reports], current)
+def fedavg(
+    config: AggregateConfig, current: Arrays, reports: Sequence[Report], periods: Arrays | None = None
+) -> Arrays:
+    """θ ← Σ w_i·θ_i / Σ w_i over the admitted clients, w_i = n_i·exp(−τ·D_i).
+
+    D_i is the mean KL(teacher‖student_i) on client i's held-out rows: who has left its teacher counts less. τ = 0 is
+    the FedAvg of McMahan et al. 2017 (arXiv:1602.05629). Only differences of D count, so the smallest is taken off.
+    """
+    least = min(report.divergence for report in reports)
+    weights = [report.examples * exp(-config.tau * (report.divergence - least)) for report in reports]
+    updates = [report.arrays for report in reports]
+    return circular_mean(updates, weights, current, periods) if periods else weighted_mean(updates, weights, current)
 
 
 AGGREGATORS: dict[str, Aggregator] = {rule.__name__: rule for rule in (fedavg, clipped, median, trimmed, krum)}

@@ -7,11 +7,10 @@ from typing import Any
 from recipes.schema import Recipe, SelectConfig
 from strategies.aggregation import aggregate
 from strategies.messages import Arrays, Report
-from strategies.selection import Losses, select
+from strategies.selection import Key, Losses, select
 from strategies.state import ArmState
 from strategies.stop import converged
 
-Key = tuple[int, ...]  # seeds a draw: the recipe's seed, the round
 Measure = Callable[[Arrays], tuple[float, float]]  # arrays → loss in nats and accuracy, on the server's held-out rows
 
 
@@ -24,7 +23,9 @@ def invite(config: SelectConfig, arm: ArmState, clients: Sequence[int], key: Key
     return sorted({*chosen, *(set(clients) - known.keys())})
 
 
-def close(recipe: Recipe, arm: ArmState, reports: Sequence[Report], measure: Measure, key: Key) -> dict[str, Any]:
+def close(
+    recipe: Recipe, arm: ArmState, reports: Sequence[Report], measure: Measure, key: Key, periods: Arrays | None = None
+) -> dict[str, Any]:
     """Average provisionally, measure, admit, average what was admitted, stop? The arm's part of the ledger line.
 
     The provisional average is the recipe's aggregate too: alignment compares with its loss, and a plain mean that liars
@@ -33,24 +34,34 @@ def close(recipe: Recipe, arm: ArmState, reports: Sequence[Report], measure: Mea
     config = recipe.select
     losses = {report.client: report.student_loss for report in reports}
     admitted = sorted(losses)
-    arrays = aggregate(recipe.aggregate, arm.arrays, reports)
+    arrays = aggregate(recipe.aggregate, arm.arrays, reports, periods)
     loss, accuracy = measure(arrays)
     if config.rules == "admit":
         admitted = select(config, losses, reference(config, losses, loss), (*key, 1))
     if len(admitted) < len(reports):
         entering = [report for report in reports if report.client in admitted]
-        arrays = aggregate(recipe.aggregate, arm.arrays, entering)
+        arrays = aggregate(recipe.aggregate, arm.arrays, entering, periods)
         loss, accuracy = measure(arrays)
     arm.arrays = arrays
     arm.client_losses |= losses
     arm.reference_losses.append(loss)
-    arm.converged = converged(arm.reference_losses, recipe.stop.epsilon, recipe.stop.patience)
+    arm.gaps.append(gap(reports))
+    arm.converged = converged(recipe.stop, arm.reference_losses, arm.gaps)
     return {
         "admitted": admitted,
         "reference_loss": loss,
         "reference_accuracy": accuracy,
+        "gap": arm.gaps[-1],
+        "behind": sum(report.rho > 1 for report in reports),
         "converged": arm.converged,
     }
+
+
+def gap(reports: Sequence[Report]) -> float:
+    """Σ n_i·(L_student,i − L_teacher,i) / Σ n_i: how far the clients' students are behind their teachers, nats."""
+    ordered = sorted(reports, key=lambda report: report.client)
+    behind = sum(report.examples * (report.student_loss - report.teacher_loss) for report in ordered)
+    return behind / sum(report.examples for report in ordered)
 
 
 def reference(config: SelectConfig, losses: Losses, measured: float) -> float:

@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable
 
+from strategies.adapters import ranks, reranked
 from strategies.faults import unscored, unusable, wrong_arrays
-from strategies.messages import Answer, Arrays, Refusal, Reply, Report, Score
+from strategies.messages import Answer, Arrays, Refusal, Reply, Report, Score, Tuned
 
 Said = Iterable[tuple[int, Reply]]  # the client that was asked, its reply
 Failed = dict[int, str]  # client → why
@@ -21,7 +22,8 @@ def reports(
             failed[client] = other(reply, "reports")
             continue
         wrong = []
-        for report in reply:
+        trained = [report for report in reply if isinstance(report, Report)]
+        for report in trained:
             if report.client != client:
                 wrong.append(f"says it is client {report.client}")
             elif client not in invited.get(report.arm, []):
@@ -32,7 +34,7 @@ def reports(
                 wrong.append(fault)
             else:
                 usable[report.arm].append(report)
-        silent = {arm for arm in invited if client in invited[arm]} - {report.arm for report in reply}
+        silent = {arm for arm in invited if client in invited[arm]} - {report.arm for report in trained}
         wrong += [f"sent no report on {arm}" for arm in sorted(silent)]
         if wrong:
             failed[client] = "; ".join(wrong)
@@ -68,10 +70,42 @@ def answers(said: Said) -> tuple[list[Answer], Failed]:
             failed[client] = f"answers for {reply.examples} rows"
         else:
             usable.append(reply)
-    forms = [tuple((name, a.shape, a.dtype.str) for name, a in sorted(answer.arrays.items())) for answer in usable]
-    common = usable[forms.index(Counter(forms).most_common(1)[0][0])].arrays if usable else {}
+    common = commonest([answer.arrays for answer in usable])
     failed |= {answer.client: fault for answer in usable if (fault := wrong_arrays(answer.arrays, common))}
     return [answer for answer in usable if answer.client not in failed], failed
+
+
+def adapters(said: Said, current: Arrays, *, asked: bool, any_rank: bool) -> tuple[list[Tuned], Failed]:
+    """The clients' teachers; whoever sends another adapter than the current one, or than most clients do, is left out.
+
+    With `any_rank` a LoRA pair may have a rank of its own.
+    """
+    usable: list[Tuned] = []
+    failed: Failed = {}
+    for client, reply in sorted(said, key=lambda pair: pair[0]):
+        sent = [one for one in reply if isinstance(one, Tuned)] if isinstance(reply, list) else []
+        if isinstance(reply, list) and len(sent) != asked:
+            failed[client] = f"sent {len(sent)} adapters, not {int(asked)}"
+        elif sent and sent[0].client != client:
+            failed[client] = f"sent the adapter of client {sent[0].client}"
+        elif sent and sent[0].examples < 1:
+            failed[client] = f"tuned its teacher on {sent[0].examples} rows"
+        else:
+            usable += sent
+    common = current or commonest(
+        [reranked(one.arrays, dict.fromkeys(ranks(one.arrays), 0)) if any_rank else one.arrays for one in usable]
+    )
+    for one in usable:
+        wanted = reranked(common, ranks(one.arrays)) if any_rank else common
+        if fault := wrong_arrays(one.arrays, wanted, "adapter: "):
+            failed[one.client] = fault
+    return [one for one in usable if one.client not in failed], failed
+
+
+def commonest(sent: list[Arrays]) -> Arrays:
+    """The first of those whose names, shapes and types most have."""
+    forms = [tuple((name, a.shape, a.dtype.str) for name, a in sorted(arrays.items())) for arrays in sent]
+    return sent[forms.index(Counter(forms).most_common(1)[0][0])] if sent else {}
 
 
 def other(reply: Reply, wanted: str) -> str:

@@ -16,10 +16,12 @@ from flwr.serverapp.strategy import Result, Strategy
 
 from recipes.schema import Recipe
 from strategies import collect
+from strategies.adapters import federate
 from strategies.arm import close, invite
 from strategies.exchange import Roster, deadline, hear, lost, repeated, visit
 from strategies.failure import RunFailedError
-from strategies.messages import Arrays, Assignment, Halt, Reply, Score
+from strategies.messages import Arrays, Assignment, Halt, Reply, Report
+from strategies.scored import scored
 from strategies.state import State
 from strategies.wire import assign, count_bytes, parcel, without_arrays
 
@@ -44,9 +46,11 @@ class Federated(Strategy):
         reference: Reference,
         record: Callable[[Record], None],
         save: Callable[[State], None],
+        periods: dict[str, Arrays] | None = None,
     ) -> None:
         self.recipe, self.run, self.roster, self.state = recipe, run, roster, state
         self.reference, self.record, self.save = reference, record, save
+        self.periods = periods or {}  # arm → of its angles, when they are averaged on the circle
         self.invited: dict[str, list[int]] = {}
         self.bytes_down = 0
 
@@ -122,6 +126,11 @@ class Federated(Strategy):
             said, self.invited, {name: arm.arrays for name, arm in self.state.arms.items()}
         )
         received = [report for _, reply in said if isinstance(reply, list) for report in reply]
+        teacher = self.recipe.teacher
+        asked, any_rank = teacher.tunes(server_round), teacher.federate == "exact"
+        tuned, unfit = collect.adapters(said, self.state.teacher, asked=asked, any_rank=any_rank)
+        for client, reason in unfit.items():
+            failed[client] = "; ".join(filter(None, (failed.get(client), reason)))
         heard = time.monotonic()
         line: Record = {"kind": "round", "round": server_round, "arms": {}, "failed": failed}
         line |= {"bytes_down": self.bytes_down, "bytes_up": sum(count_bytes(report.arrays) for report in received)}
@@ -133,20 +142,20 @@ class Federated(Strategy):
                 raise RunFailedError(f"round {server_round}: {usable_reports}, {lacking}{reasons}")
         for name, reports in usable.items():
             arm, measure = self.state.arms[name], partial(self.reference, name)
-            closed = close(self.recipe, arm, reports, measure, self.key(server_round))
+            closed = close(self.recipe, arm, reports, measure, self.key(server_round), self.periods.get(name))
             clients = {report.client: without(without_arrays(report), "client", "arm", "seconds") for report in reports}
             line["arms"][name] = {"invited": self.invited[name], **closed, "clients": clients}
             self.state.visited |= {report.client: server_round for report in reports}
-        seconds = {client: 0.0 for client, _ in said}
-        for report in received:
-            seconds[report.client] = seconds.get(report.client, 0.0) + report.seconds
+        if tuned:
+            self.state.teacher, self.state.teacher_round = federate(teacher, tuned), server_round
+            line["teacher"] = {"clients": {one.client: {"examples": one.examples} for one in tuned}}
         self.state.round = server_round
         now = time.monotonic()
         line["seconds"] = {
             "at": time.time(),
             "round": now - (began or heard),
             "server": now - heard,
-            "clients": seconds,
+            "clients": {client: spent(reply) for client, reply in said},
         }
         self.record(line)  # first: a resumed run drops the lines that its checkpoint has not seen
         self.save(self.state)
@@ -169,21 +178,12 @@ class Federated(Strategy):
     ) -> MetricRecord:
         """Accuracy over all clients' test rows, arm beside arm, in one line of the ledger."""
         scores, failed = collect.scores(self.said(replies), self.state.arms)
-        line: Record = {"kind": "score", "round": server_round, "failed": failed}
-        if scores:
-            line["arms"] = {
-                name: {
-                    "accuracy": pooled(scores, [score.accuracy[name] for score in scores]),
-                    "loss": pooled(scores, [score.loss[name] for score in scores]),
-                }
-                for name in self.state.arms
-            }
-            for name in ("head", "logistic", "majority"):
-                line[name] = pooled(scores, [getattr(score, name) for score in scores])
-        line["bytes_down"] = self.bytes_down
-        line["clients"] = {score.client: without(vars(score), "client", "seconds") for score in scores}
-        clients = {score.client: score.seconds for score in scores}
-        line["seconds"] = {"round": time.monotonic() - began if began else 0.0, "clients": clients}
+        line: Record = {"kind": "score", "round": server_round, "failed": failed, "bytes_down": self.bytes_down}
+        line |= scored(scores, tuple(self.state.arms))
+        line["seconds"] = {
+            "round": time.monotonic() - began if began else 0.0,
+            "clients": {score.client: score.seconds for score in scores},
+        }
         self.record(line)
         if not scores:
             reasons = "; ".join(f"client {client}: {reason}" for client, reason in sorted(failed.items()))
@@ -193,22 +193,31 @@ class Federated(Strategy):
     def assignments(self, kind: Any, number: int, arms: dict[int, tuple[str, ...]]) -> list[Message]:
         """A message a client, in the order of ids; equal contents are packed once."""
         state = self.state
+        wanted = {client: (names, kind == "train" and self.lacks_teacher(client)) for client, names in arms.items()}
         parcels = {
-            names: parcel(state.shared, {name: state.arms[name].arrays for name in names})
-            for names in set(arms.values())
+            (names, new): parcel(
+                state.shared, {name: state.arms[name].arrays for name in names}, state.teacher if new else {}
+            )
+            for names, new in set(wanted.values())
         }
-        self.bytes_down = sum(count_bytes(parcels[names]) for names in arms.values())
+        self.bytes_down = sum(count_bytes(parcels[one]) for one in wanted.values())
         messages = []
-        for client, names in arms.items():
+        for client, contents in wanted.items():
             assignment = Assignment(
                 kind=kind,
                 run=self.run,
                 recipe_digest=self.recipe.digest(),
                 round=number,
                 memory_round=state.visited.get(client, 0),
+                teacher_round=state.teacher_round,
             )
-            messages.append(assign(assignment, self.roster.nodes[client], parcels[names]))
+            messages.append(assign(assignment, self.roster.nodes[client], parcels[contents]))
         return messages
+
+    def lacks_teacher(self, client: int) -> bool:
+        """Whether the next round takes the global adapter to a client: it tunes it, or has not learned from it yet."""
+        state = self.state
+        return self.recipe.teacher.tunes(state.round + 1) or state.visited.get(client, 0) <= state.teacher_round
 
     def said(self, replies: Iterable[Message]) -> list[tuple[int, Reply]]:
         """Who was asked, and what came back; on paid hardware, a client that has to stop stops the run."""
@@ -237,11 +246,9 @@ class Federated(Strategy):
         return (self.recipe.seed, DRAWS, number)
 
 
-def pooled(scores: Sequence[Score], values: Sequence[float]) -> float:
-    """Σ n_i·v_i / Σ n_i over the clients' test rows."""
-    return sum(score.examples * value for score, value in zip(scores, values, strict=True)) / sum(
-        score.examples for score in scores
-    )
+def spent(reply: Reply) -> float:
+    """The seconds of a client's visit, as it measured them."""
+    return sum((one.seconds for one in reply if isinstance(one, Report)), 0.0) if isinstance(reply, list) else 0.0
 
 
 def without(facts: dict[str, Any], *keys: str) -> dict[str, Any]:

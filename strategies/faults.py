@@ -12,9 +12,11 @@ def unusable(report: Report, expected: Arrays) -> str | None:
     """The first thing wrong with an update, or None."""
     if report.examples < 1:
         return f"{report.arm}: trained on {report.examples} rows"
-    for name in ("student_loss", "teacher_loss"):
+    for name in ("student_loss", "teacher_loss", "divergence"):
         if not math.isfinite(getattr(report, name)):
             return f"{report.arm}: {name} is {getattr(report, name)}"
+    if report.divergence < 0:  # which no divergence is; it would buy weight in the average
+        return f"{report.arm}: divergence is {report.divergence}"
     return wrong_arrays(report.arrays, expected, f"{report.arm}: ")
 
 

@@ -23,9 +23,11 @@ class Assignment:
     round: int = 0
     stage: str = ""  # `prepare`: which feature stage is being agreed on; "" only says hello
     memory_round: int = 0  # `train`: the round whose memory to start from; 0 is none
+    teacher_round: int = 0  # `train`: the round whose adapters made the global teacher; 0 is none, use your own
     spend_seconds: float = 0.0  # QPU seconds that this client may use in the run; does not travel
     shared: Arrays = field(default_factory=dict)  # agreed feature arrays, as `stage/array`
     arms: dict[str, Arrays] = field(default_factory=dict)  # arm → its global arrays
+    teacher: Arrays = field(default_factory=dict)  # the global adapter, for who has not seen it yet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,19 @@ class Report:
     evaluations: int  # evaluations used
     shots: int
     seconds: float
+    requested: int = 0  # evaluations the regulator's law asked for, before its caps
+    rho: float = 0.0  # L_student / L_teacher that it saw; 0 when there was no loss of an earlier round
+    divergence: float = 0.0  # mean KL(teacher‖student) on the held-out rows, nats
     note: str = ""  # what a reader of the ledger should know, such as a lost memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """Client → server after `train` when adapters are federated: the teacher as this client tuned it."""
+
+    client: int
+    arrays: Arrays
+    examples: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,4 +99,4 @@ class Halt(Refusal):
     """A refusal without which the round must not close: work that is paid for would be lost. The run can be resumed."""
 
 
-Reply = Answer | list[Report] | Score | Refusal
+Reply = Answer | list[Report | Tuned] | Score | Refusal

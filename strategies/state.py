@@ -12,6 +12,7 @@ class ArmState:
     arrays: Arrays
     client_losses: dict[int, float] = field(default_factory=dict)  # last reported, for *invite*
     reference_losses: list[float] = field(default_factory=list)  # one a round, after aggregation
+    gaps: list[float] = field(default_factory=list)  # one a round: the student's loss less the teacher's
     converged: bool = False
 
 
@@ -22,6 +23,8 @@ class State:
     round: int = 0
     shared: Arrays = field(default_factory=dict)
     arms: dict[str, ArmState]
+    teacher: Arrays = field(default_factory=dict)  # the global adapter; empty until adapters were averaged
+    teacher_round: int = 0  # when they last were
     visited: dict[int, int] = field(default_factory=dict)  # client → the round of its newest memory
     slowest_seconds: float = 0.0  # of any whole visit so far, for the deadline
 

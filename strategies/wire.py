@@ -13,9 +13,9 @@ from flwr import __version__
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 from strategies.failure import RunFailedError
-from strategies.messages import Answer, Arrays, Assignment, Halt, Refusal, Reply, Report, Score
+from strategies.messages import Answer, Arrays, Assignment, Halt, Refusal, Reply, Report, Score, Tuned
 
-Said = TypeVar("Said", Answer, Report, Score, Refusal)
+Said = TypeVar("Said", Answer, Report, Tuned, Score, Refusal)
 MESSAGE_TYPE = {"prepare": "query", "train": "train", "score": "evaluate"}
 FLOWER = "1.41"  # the series that this app is for; Flower promises nothing between two of them, nor checks
 
@@ -28,15 +28,17 @@ def check_flower(who: str) -> None:
         )
 
 
-def parcel(shared: Arrays, arms: dict[str, Arrays]) -> ArrayRecord:
+def parcel(shared: Arrays, arms: dict[str, Arrays], teacher: Arrays | None = None) -> ArrayRecord:
     """The arrays of an assignment, packed once for every client that gets the same ones."""
     named = {f"shared/{name}": array for name, array in shared.items()}
+    named |= {f"teacher/{name}": array for name, array in (teacher or {}).items()}
     return pack(named | {f"arm/{arm}/{name}": array for arm, arrays in arms.items() for name, array in arrays.items()})
 
 
 def assign(assignment: Assignment, node: int, parcel: ArrayRecord) -> Message:
     """An assignment, addressed; its arrays are those in the parcel."""
-    facts = {key: value for key, value in vars(assignment).items() if key not in ("shared", "arms", "spend_seconds")}
+    kept = ("shared", "arms", "teacher", "spend_seconds")
+    facts = {key: value for key, value in vars(assignment).items() if key not in kept}
     return Message(records(parcel, facts), dst_node_id=node, message_type=MESSAGE_TYPE[assignment.kind])
 
 
@@ -47,14 +49,14 @@ def assigned(message: Message) -> Assignment:
     for name, array in group(arrays, "arm/").items():
         arm, _, rest = name.partition("/")
         arms.setdefault(arm, {})[rest] = array
-    return Assignment(**facts, shared=group(arrays, "shared/"), arms=arms)
+    return Assignment(**facts, shared=group(arrays, "shared/"), arms=arms, teacher=group(arrays, "teacher/"))
 
 
 def reply(said: Reply, to: Message) -> Message:
     """A client's reply."""
     if isinstance(said, list):
-        arrays = {f"{report.arm}/{name}": array for report in said for name, array in report.arrays.items()}
-        facts: dict[str, Any] = {"reports": [without_arrays(report) for report in said]}
+        arrays = {f"{sender(one)}/{name}": array for one in said for name, array in one.arrays.items()}
+        facts: dict[str, Any] = {"reports": [without_arrays(one) for one in said]}
     elif isinstance(said, Answer):
         arrays, facts = said.arrays, {"answer": without_arrays(said)}
     else:
@@ -67,12 +69,24 @@ def replied(message: Message) -> Reply:
     arrays, facts = read(message)
     ((kind, said),) = facts.items()
     if kind == "reports":
-        return [typed(Report(**report, arrays=group(arrays, f"{report['arm']}/"))) for report in said]
+        return [heard(one, arrays) for one in said]
     if kind == "answer":
         return typed(Answer(**said, arrays=arrays))
     if kind == "score":
         return typed(Score(**said))
     return typed(Halt(**said) if kind == "halt" else Refusal(**said))
+
+
+def heard(facts: dict[str, Any], arrays: Arrays) -> Report | Tuned:
+    """One report of a reply: an arm's, or the teacher's, which names no arm."""
+    if "arm" in facts:
+        return typed(Report(**facts, arrays=group(arrays, f"{facts['arm']}/")))
+    return typed(Tuned(**facts, arrays=group(arrays, "teacher/")))
+
+
+def sender(said: Report | Tuned) -> str:
+    """Whose arrays they are."""
+    return said.arm if isinstance(said, Report) else "teacher"
 
 
 def typed(said: Said) -> Said:
@@ -111,5 +125,5 @@ def group(arrays: Arrays, prefix: str) -> Arrays:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
-def without_arrays(said: Answer | Report) -> dict[str, Any]:
+def without_arrays(said: Answer | Report | Tuned) -> dict[str, Any]:
     return {key: value for key, value in vars(said).items() if key != "arrays"}

@@ -24,7 +24,7 @@ HEAD_SPREAD = 0.02  # standard deviation of a new head, as transformers starts o
 class Adapted:
     """Torch modules that share nothing with another client's but frozen weights."""
 
-    def __init__(self, base: Base, config: TeacherConfig, n_classes: int) -> None:
+    def __init__(self, base: Base, config: TeacherConfig, n_classes: int, rank: int) -> None:
         import torch
         from peft import LoraConfig, inject_adapter_in_model
         from transformers.pytorch_utils import Conv1D
@@ -42,8 +42,8 @@ class Adapted:
         }
         self.head = torch.nn.Linear(base.width, n_classes, device=self._llm.device)
         lora = LoraConfig(
-            r=config.rank,
-            lora_alpha=config.alpha,
+            r=rank,
+            lora_alpha=config.alpha / config.rank * rank,  # one scale for adapters of any rank
             lora_dropout=config.dropout,
             target_modules=[f"{base.layers}.{name.replace('/', '.', 1)}" for name in chosen],
             fan_in_fan_out=any(isinstance(module, Conv1D) for module in chosen.values()),
@@ -66,6 +66,10 @@ class Adapted:
         mask = mask_BS.to(device)
         end = self._llm(input_ids=ids_BS.to(device), attention_mask=mask, use_cache=False).last_hidden_state
         return self.head(last(end, mask))
+
+    def learnt(self, federate: str) -> list[Any]:
+        """The parameters that tuning moves: all, or under ffa all but A, which is every client's."""
+        return [p for name, p in self.parameters.items() if federate != "ffa" or not name.endswith("/A")]
 
     def drop(self, on: bool) -> None:
         """Dropout between x and A, which only tuning has; the base itself never drops anything."""
@@ -95,6 +99,21 @@ class Adapted:
         with torch.no_grad():
             for name, p in self.parameters.items():
                 p.copy_(torch.from_numpy(np.asarray(arrays[name], np.float32)))
+
+
+def widened(adapter: Arrays) -> Arrays:
+    """The same B·A in every layer with as many ranks as the widest layer has; the added ones are zero, and stay so."""
+    rank = max((len(array) for name, array in adapter.items() if name.endswith("/A")), default=0)
+    axis = {"/A": 0, "/B": 1}
+    return {
+        name: zeros_added(array, axis[name[-2:]], rank) if name[-2:] in axis else array
+        for name, array in adapter.items()
+    }
+
+
+def zeros_added(array: NDArray[Any], axis: int, length: int) -> NDArray[Any]:
+    """The array, so long in that axis."""
+    return np.pad(array, [(0, length - size) if at == axis else (0, 0) for at, size in enumerate(array.shape)])
 
 
 def refuse_unlike(wanted: dict[str, tuple[int, ...]], arrays: dict[str, NDArray[Any]]) -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from data.assets import cache_folder, made
 from data.streams import stream
 from recipes.schema import TeacherConfig
-from teacher.adapted import Adapted
+from teacher.adapted import Adapted, widened
 from teacher.base import base, facts
 from teacher.kept import digest, keeping, kept
 from teacher.lower import EVERY_SECONDS, Lower
@@ -45,6 +45,7 @@ class LoraTeacher:
         self.config, self.n_classes, self.seed, self.client = config, n_classes, seed, client
         self._arrays: Arrays | None = None
         self._llm: Adapted | None = None
+        self._rank = config.rank
 
     def tune(
         self,
@@ -82,7 +83,8 @@ class LoraTeacher:
         llm.drop(True)
         tokens, lower = self._tokens(texts)
         pieces = batches(tokens, c.batch)
-        optimiser = torch.optim.AdamW(llm.parameters.values(), lr=c.rate, weight_decay=0.0)
+        moved = llm.learnt(c.federate)
+        optimiser = torch.optim.AdamW(moved, lr=c.rate, weight_decay=0.0)
         steps = c.epochs * len(pieces)
         warm = max(1, round(WARM_UP * steps))
         scheduler = torch.optim.lr_scheduler.LambdaLR(
@@ -101,7 +103,7 @@ class LoraTeacher:
                     loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels[rows]).to(logits.device))
                     optimiser.zero_grad()
                     loss.backward()  # type: ignore[no-untyped-call]
-                    torch.nn.utils.clip_grad_norm_(llm.parameters.values(), LONGEST_STEP)
+                    torch.nn.utils.clip_grad_norm_(moved, LONGEST_STEP)
                     optimiser.step()
                     scheduler.step()
                     total += loss.item()
@@ -127,7 +129,11 @@ class LoraTeacher:
         return {name: array.copy() for name, array in self._arrays.items()}
 
     def load_adapter(self, adapter: Arrays) -> None:
-        """Another LoRA teacher's adapter, of this base, rank and number of classes."""
+        """Another LoRA teacher's adapter, of this base, rank and number of classes; of any rank under `exact`."""
+        if self.config.federate == "exact":
+            adapter = widened(adapter)
+            rank = next((len(array) for name, array in adapter.items() if name.endswith("/A")), self._rank)
+            self._llm, self._rank = (self._llm if rank == self._rank else None), rank
         self._adapted().write(adapter)
         self._arrays = {name: np.array(array, np.float32) for name, array in adapter.items()}
 
@@ -171,7 +177,7 @@ class LoraTeacher:
             c = self.config
             check_teacher(c)
             with torch.random.fork_rng():  # new modules draw numbers, which are overwritten
-                self._llm = Adapted(base(c.model, c.dtype, c.quantised), c, self.n_classes)
+                self._llm = Adapted(base(c.model, c.dtype, c.quantised), c, self.n_classes, self._rank)
         return self._llm
 
     def _tokens(self, texts: Sequence[str]) -> tuple[Tokens, Lower | None]:

@@ -1,5 +1,7 @@
 """Every aggregator of the registry against NumPy, and what any mean must keep."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -97,3 +99,49 @@ def test_float64_is_summed_in_float64():
     small = np.full(5, 1 + 2**-40)
     found = aggregate(FEDAVG, current(np.float64), reports([(small, 1), (small, 1)], np.float64))
     assert_array_equal(found["theta"], small)
+
+
+DIVERGENCES = st.lists(st.floats(0, 30), min_size=8, max_size=8)
+
+
+def diverging(clients, divergences):
+    return [replace(report, divergence=d) for report, d in zip(reports(clients), divergences, strict=False)]
+
+
+@given(clients=CLIENTS, divergences=DIVERGENCES, tau=st.floats(0, 5))
+def test_distillation_aware_weights_are_rows_times_exp_minus_tau_d(clients, divergences, tau):
+    sent = diverging(clients, divergences)
+    found = aggregate(AggregateConfig(tau=tau), current(), sent)["theta"]
+    d = np.array(divergences[: len(clients)])
+    weights = np.array([n for _, n in clients]) * np.exp(-tau * (d - d.min()))
+    oracle = np.average(np.array([theta for theta, _ in clients], np.float64), axis=0, weights=weights)
+    assert_allclose(found, oracle, rtol=1e-5, atol=1e-4)
+
+
+@given(clients=CLIENTS, divergences=DIVERGENCES)
+def test_tau_zero_is_fedavg_to_the_bit_whatever_the_divergences(clients, divergences):
+    found = aggregate(AggregateConfig(tau=0), current(), diverging(clients, divergences))
+    for name, array in aggregate(FEDAVG, current(), reports(clients)).items():
+        assert_array_equal(found[name], array)
+
+
+def test_a_client_far_from_its_teacher_hardly_counts_and_distances_that_underflow_do_not_divide_by_zero():
+    sent = diverging([(np.full(5, 4.0), 1), (np.zeros(5), 1)], [1000.0, 2000.0])
+    assert_array_equal(aggregate(AggregateConfig(tau=9), current(), sent)["theta"], np.full(5, 4.0))
+
+
+@given(clients=CLIENTS, order=st.randoms())
+def test_on_the_circle_the_order_of_the_reports_changes_no_bit(clients, order):
+    config, periods = AggregateConfig(mean="circular"), {"theta": np.full(5, 2 * np.pi)}
+    shuffled = reports(clients)
+    order.shuffle(shuffled)
+    one, other = (aggregate(config, current(), sent, periods) for sent in (reports(clients), shuffled))
+    assert_array_equal(one["theta"], other["theta"])
+    assert_array_equal(one["table"], aggregate(FEDAVG, current(), reports(clients))["table"])  # it has no period
+
+
+def test_on_the_circle_tau_and_rows_weigh_too():
+    sent = diverging([(np.full(5, 0.2), 3), (np.full(5, 2 * np.pi), 1)], [1.0, 1.0 + np.log(2)])
+    config = AggregateConfig(tau=1, mean="circular")
+    found = aggregate(config, current(), sent, {"theta": np.full(5, 2 * np.pi)})
+    assert_allclose(found["theta"], 0.2 * 3 / 3.5, atol=1e-6)

@@ -26,6 +26,7 @@ ARMS = st.builds(
     arrays=ARRAYS,
     client_losses=st.dictionaries(st.integers(0, 99), LOSS, max_size=3),
     reference_losses=st.lists(LOSS, max_size=3),
+    gaps=st.lists(LOSS, max_size=3),
     converged=st.booleans(),
 )
 STATES = st.builds(
@@ -35,6 +36,8 @@ STATES = st.builds(
     arms=st.dictionaries(st.sampled_from(["student", "twin"]), ARMS, min_size=1),
     visited=st.dictionaries(st.integers(0, 99), st.integers(0, 99), max_size=3),
     slowest_seconds=st.floats(0, 1e6),
+    teacher=ARRAYS,
+    teacher_round=st.integers(0, 10000),
 )
 
 
@@ -56,12 +59,13 @@ def test_a_state_comes_back_to_the_bit(saved, tmp_path_factory):
     checkpoint.save(folder, saved, "digest")
     found = checkpoint.newest(folder, "digest")
     assert_same_arrays(found.shared, saved.shared)
+    assert_same_arrays(found.teacher, saved.teacher)
     assert found.arms.keys() == saved.arms.keys()
     for name, arm in saved.arms.items():
         assert_same_arrays(found.arms[name].arrays, arm.arrays)
-        for part in ("client_losses", "reference_losses", "converged"):
+        for part in ("client_losses", "reference_losses", "gaps", "converged"):
             assert getattr(found.arms[name], part) == getattr(arm, part)
-    for part in ("round", "visited", "slowest_seconds"):
+    for part in ("round", "visited", "slowest_seconds", "teacher_round"):
         assert getattr(found, part) == getattr(saved, part)
 
 
@@ -151,7 +155,7 @@ def test_a_damaged_checkpoint_is_one_line_and_without_it_the_round_before_is_rea
     assert checkpoint.newest(tmp_path, "digest").round == 1
 
 
-@pytest.mark.parametrize("facts", ["[]", "null", "3", '{"schema": 1}', '{"schema": 1, "arms": {"student": {}}}'])
+@pytest.mark.parametrize("facts", ["[]", "null", "3", '{"schema": 2}', '{"schema": 2, "arms": {"student": {}}}'])
 def test_a_state_that_is_no_state_is_damaged_too(facts, tmp_path):
     damage(tmp_path)
     (tmp_path / "checkpoints" / "round-0002" / "state.json").write_text(facts)

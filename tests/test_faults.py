@@ -33,6 +33,8 @@ WRONG = {
     "fewer than none": ({"examples": -3}, "student: trained on -3 rows"),
     "student's loss": ({"student_loss": NAN}, "student: student_loss is nan"),
     "teacher's loss": ({"teacher_loss": float("inf")}, "student: teacher_loss is inf"),
+    "a divergence that is none": ({"divergence": NAN}, "student: divergence is nan"),
+    "a divergence that none can be": ({"divergence": -9.0}, "student: divergence is -9.0"),
     "nothing": ({"arrays": {}}, "student: sent no arrays; expected table, theta"),
     "one missing": ({"arrays": {"theta": EXPECTED["theta"]}}, "student: sent theta; expected table, theta"),
     "one too many": ({"arrays": EXPECTED | {"x": np.zeros(1)}}, "student: sent table, theta, x; expected table, theta"),

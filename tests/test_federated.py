@@ -168,6 +168,9 @@ def test_a_round_is_the_weighted_mean_of_what_was_reported(go):
         "maxiter": 10,
         "evaluations": 9,
         "shots": 0,
+        "requested": 0,
+        "rho": 0.0,
+        "divergence": 0.0,
         "note": "",
     }
 

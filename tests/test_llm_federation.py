@@ -74,8 +74,8 @@ def test_a_client_that_cannot_tune_its_teacher_says_so_and_the_federation_goes_o
     ledger = lines(run_here("one", config, 2))
     rounds = [line for line in ledger if line["kind"] == "round"]
     reports = [line["arms"]["student"]["clients"] for line in rounds]
-    reason = "no teacher: all 24 training rows are of class 1, so there is nothing to learn"
-    assert [report["1"]["note"] for report in reports] == [reason, ""]
+    reason = "no teacher of its own: all 24 training rows are of class 1, so there is nothing to learn"
+    assert [report["1"]["note"] for report in reports] == [reason] * 2
     assert [report["1"]["teacher_loss"] for report in reports] == [log(2)] * 2
     assert reports[0]["0"]["note"] == ""
     assert ledger[-1]["state"] == "completed"

@@ -231,6 +231,29 @@ def test_tuning_goes_on_from_a_loaded_adapter(config):
     assert two.tune(*rows(16, 0), *rows(8, 1)).loss == pytest.approx(first.loss, abs=1e-3)
 
 
+def test_under_ffa_a_stays_what_every_client_started_from(config):
+    one = teacher(config(federate="ffa"), 2)
+    first = one.adapter()
+    one.tune(*rows(16, 0), *rows(8, 1))
+    moved = {name[-2:] for name, array in one.adapter().items() if (array != first[name]).any()}
+    assert moved == {"/B", "ht", "as"}  # the head's weight and bias
+
+
+def test_under_exact_an_adapter_of_other_ranks_has_the_same_logits_and_can_be_tuned_further(config):
+    asked = config(federate="exact")
+    one, two = shaken(teacher(asked, 2)), teacher(asked, 2)
+    doubled = one.adapter()
+    for name in {name[:-2] for name in doubled if name.startswith("2/")}:  # B·A = [B/2 B/2]·[A; A], in one layer
+        doubled[f"{name}/A"] = np.vstack([doubled[f"{name}/A"]] * 2)
+        doubled[f"{name}/B"] = np.hstack([doubled[f"{name}/B"] / 2] * 2)
+    two.load_adapter(doubled)
+    assert_allclose(logits(two, ASKED), logits(one, ASKED), atol=1e-5)
+    two.tune(*rows(16, 0), *rows(8, 1))
+    assert len(two.adapter()["2/self_attn.q_proj/A"]) == 8
+    with pytest.raises(TeacherError, match=r"A is 8×32, not 4×32: the rank or the base model differs"):
+        teacher(config(), 2).load_adapter(doubled)
+
+
 @pytest.mark.parametrize(
     ("other", "n_classes", "reason"),
     [

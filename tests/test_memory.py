@@ -16,7 +16,7 @@ from client.participant import participant
 from recipes.load import load
 from strategies.messages import Assignment
 
-MEMORY = Memory(teacher_loss=0.4, teacher_accuracy=0.9, maxiter=12, student_loss={"student": 0.7})
+MEMORY = Memory(maxiter=12, student_loss={"student": 0.7})
 RECIPE = load("smoke", ["features.buckets=64", "data.rows=40", "optimiser.maxiter=18", "regulate.cap=25"])
 
 
@@ -28,8 +28,6 @@ def _memory_here(monkeypatch, tmp_path):
 @given(
     memory=st.builds(
         Memory,
-        teacher_loss=st.floats(allow_nan=False),
-        teacher_accuracy=st.floats(0, 1),
         maxiter=st.integers(),
         student_loss=st.dictionaries(st.text(), st.floats(allow_nan=False)),
     ),
@@ -58,7 +56,7 @@ def test_a_write_that_breaks_off_leaves_what_was_there(monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", torn)
     with pytest.raises(OSError, match="disk full"):
-        remember(replace(MEMORY, teacher_loss=9.0), "run", 0, 1)
+        remember(replace(MEMORY, maxiter=99), "run", 0, 1)
     with pytest.raises(OSError, match="disk full"):
         remember(MEMORY, "run", 0, 2)
     assert recall("run", 0, 1) == MEMORY
@@ -68,8 +66,8 @@ def test_a_write_that_breaks_off_leaves_what_was_there(monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"schema": 99}, "has schema 99, this qflock reads 2: start a new run"),
-        ({"schema": 1, "maxiter": None}, "has schema 1, this qflock reads 2: start a new run"),
+        ({"schema": 99}, "has schema 99, this qflock reads 3: start a new run"),
+        ({"schema": 1, "maxiter": None}, "has schema 1, this qflock reads 3: start a new run"),
         (
             {"round": 2},
             "holds the memory of {'run': 'run', 'client': 0, 'round': 2}; delete it, and this client starts anew",
@@ -88,7 +86,7 @@ def test_a_memory_of_another_version_run_or_round_is_refused(changes, line):
         recall("run", 0, 1)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"schema": 2}', '{"schema": 2, "surprise": 1}', "\x00\x00"])
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema": 3}', '{"schema": 3, "surprise": 1}', "\x00\x00"])
 def test_a_damaged_memory_is_one_line_and_an_empty_one_is_none(content):
     remember(MEMORY, "run", 0, 1)
     file = path("run", 0, 1)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from strategies.messages import Answer, Assignment, Halt, Refusal, Report, Score
+from strategies.messages import Answer, Assignment, Halt, Refusal, Report, Score, Tuned
 from strategies.wire import assign, assigned, count_bytes, pack, parcel, replied, reply
 
 NAMES = st.text("abcXYZ0_/.", min_size=1, max_size=8)
@@ -34,6 +34,7 @@ def said(what, known=None):
 REPLIES = {
     "answer": said(Answer),
     "reports": st.lists(said(Report, {"arm": ARMS}), max_size=2, unique_by=lambda report: report.arm),
+    "a tuned teacher": st.tuples(said(Report, {"arm": ARMS}), said(Tuned)).map(list),
     "score": said(Score),
     "refusal": said(Refusal),
     "halt": said(Halt),
@@ -43,6 +44,7 @@ ASSIGNMENTS = said(
     {
         "kind": st.sampled_from(["prepare", "train", "score"]),
         "shared": NAMED,
+        "teacher": NAMED,
         "arms": st.dictionaries(ARMS, st.dictionaries(NAMES, ARRAYS, min_size=1, max_size=2)),
     },
 )
@@ -83,7 +85,7 @@ def asked():
 @settings(deadline=None, max_examples=25)
 @given(sent=ASSIGNMENTS)
 def test_an_assignment_arrives_as_it_was_sent(sent):
-    message = assign(sent, 7, parcel(sent.shared, sent.arms))
+    message = assign(sent, 7, parcel(sent.shared, sent.arms, sent.teacher))
     assert message.metadata.dst_node_id == 7
     assert_same(assigned(over_the_network(message)), sent)
 
@@ -146,4 +148,5 @@ def test_every_kind_of_visit_has_its_flower_message_type(kind, type_):
         "round": 0,
         "stage": "",
         "memory_round": 0,
+        "teacher_round": 0,
     }

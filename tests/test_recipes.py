@@ -66,6 +66,13 @@ def read(section, values):
     if section.__name__ == "OptimiserConfig":
         means = {"cobyla": {"rhobeg"}, "spsa": {"a", "c"}}
         unread = {"rhobeg", "a", "c", "learning_rate"} - means.get(values.get("kind", "cobyla"), {"learning_rate"})
+    elif section.__name__ == "TeacherConfig":
+        unread = {"rounds"} if values.get("federate", "none") == "none" else set()
+        unread |= {"merged_rank"} if values.get("federate") != "exact" else set()
+    elif section.__name__ == "SelectConfig" and values.get("by") != "power-of-choice":
+        unread = {"candidates"}
+    elif section.__name__ == "AggregateConfig" and values.get("by", "fedavg") != "fedavg":
+        unread = {"tau", "mean"}
     elif values.get("kind") == "qcnn":
         unread = {"reps", "entanglement"}
     elif section is Recipe and not values.get("executor", "exact").startswith("ibm"):
@@ -82,17 +89,26 @@ def allowed(section, values):
         return not (values["kind"] == "noop" and values["twin"])
     if section.__name__ == "TeacherConfig":
         targets = values["targets"]
-        sound = targets is MISSING or (targets and "" not in targets and len(set(targets)) == len(targets))
-        return bool(values["model"] and sound)
-    if section is not Recipe:
-        return True
+        return bool(values["model"] and targets and "" not in targets and len(set(targets)) == len(targets))
+    if section.__name__ == "SelectConfig":
+        return values["by"] != "power-of-choice" or values["percent"] <= values["candidates"]
+    return section is not Recipe or consistent(values)
+
+
+def consistent(values):
+    """Whether the sections of a recipe do not contradict each other."""
     select, aggregate = (
         DEFAULTS.select if values["select"] is MISSING else values["select"],
         DEFAULTS.aggregate if values["aggregate"] is MISSING else values["aggregate"],
     )
-    student, optimiser = (
-        getattr(DEFAULTS, key) if values[key] is MISSING else values[key] for key in ("student", "optimiser")
+    student, optimiser, teacher, distil = (
+        getattr(DEFAULTS, key) if values[key] is MISSING else values[key]
+        for key in ("student", "optimiser", "teacher", "distil")
     )
+    if teacher.rounds > values["rounds"]:
+        return False
+    if student.kind == "noop" and (aggregate.mean == "circular" or distil.weight or distil.proximal):
+        return False
     if values["executor"] == "exact":
         if values["scored_by"] == "executor":
             return False
@@ -387,6 +403,72 @@ WRONG = {  # file's text, words after the file, the line
         "scored_by: executor",
         [],
         "r.yaml: scored_by is executor, which is exact already: leave it out",
+    ),
+    "a weight for divergences beside another rule": (
+        "aggregate: {by: median, tau: 2}",
+        [],
+        "r.yaml: aggregate.tau is 2.0; median does not read tau: leave it out",
+    ),
+    "a circle beside another rule": (
+        "aggregate: {by: krum, mean: circular}\nclients: 5",
+        [],
+        'r.yaml: aggregate.mean is "circular"; krum does not read mean: leave it out',
+    ),
+    "angles of a noop": (
+        "extends: noop\naggregate: {mean: circular}",
+        [],
+        "r.yaml: aggregate.mean is circular; a noop student has no angles: leave it out",
+    ),
+    "a noop that is taught": (
+        "extends: noop\ndistil: {weight: 1}",
+        [],
+        "r.yaml: distil has a weight or a proximal; a noop student learns nothing: leave them out",
+    ),
+    "candidates of another rule": (
+        "select: {by: uniform, candidates: 60}",
+        [],
+        "r.yaml: select.candidates is 60.0; uniform does not read candidates: leave it out",
+    ),
+    "fewer candidates than are kept": (
+        "select: {by: power-of-choice, percent: 30, candidates: 20}",
+        [],
+        "r.yaml: select.candidates is 20; it must be at least percent, which is 30",
+    ),
+    "a rule that is misspelt": (
+        "select: {by: power_of_choice}",
+        [],
+        'r.yaml: select.by is "power_of_choice"; it must be everyone, uniform, alignment or power-of-choice',
+    ),
+    "rounds of a teacher that stays at home": (
+        "teacher: {rounds: 2}",
+        [],
+        "r.yaml: teacher.rounds is 2; a teacher that is not federated is tuned once and has no rounds: leave it out",
+    ),
+    "more rounds of tuning than rounds": (
+        "teacher: {federate: average, rounds: 4}\nrounds: 3",
+        [],
+        "r.yaml: teacher.rounds is 4; it must be at most rounds, which is 3",
+    ),
+    "a rank that nothing is cut to": (
+        "teacher: {federate: average, merged_rank: 8}",
+        [],
+        "r.yaml: teacher.merged_rank is 8; federate average does not read merged_rank: leave it out",
+    ),
+    "no labels at all": (
+        "data: {labelled: 0}",
+        [],
+        "r.yaml: data.labelled is 0.0; it must be a number above 0 and at most 1",
+    ),
+    "a negative pull": ("distil: {proximal: -1}", [], "r.yaml: distil.proximal is -1.0; it must be a number 0 or more"),
+    "no temperature": (
+        "distil: {temperature: 0}",
+        [],
+        "r.yaml: distil.temperature is 0.0; it must be a number above 0",
+    ),
+    "a negative delta": (
+        "stop: {delta: -0.1}",
+        [],
+        "r.yaml: stop.delta is -0.1; it must be a number 0 or more or null",
     ),
     "a budget below one gradient": (
         "optimiser: {kind: shift, maxiter: 33}",

@@ -68,3 +68,34 @@ def test_uniform_draws_cover_all_clients_evenly():
     counts = [drawn.count(client) for client in losses]
     assert sum(counts) == 3 * draws
     assert all(abs(count - 0.3 * draws) < 5 * (draws * 0.3 * 0.7) ** 0.5 for count in counts)  # five deviations
+
+
+@given(losses=LOSSES, percent=PERCENT, more=st.floats(0, 1), key=KEY)
+def test_power_of_choice_takes_the_worst_of_its_candidates(losses, percent, more, key):
+    candidates = percent + more * (100 - percent)
+    chosen = select(
+        SelectConfig(by="power-of-choice", percent=percent, candidates=candidates), losses, float("nan"), key
+    )
+    looked_at = select(config("uniform", candidates), losses, float("nan"), key)  # the same draw
+    assert set(chosen) <= set(looked_at)
+    least = min(losses[client] for client in chosen)
+    assert all(losses[client] <= least for client in set(looked_at) - set(chosen))
+
+
+def test_power_of_choice_with_every_client_a_candidate_is_greedy_and_ties_go_to_the_lower_id():
+    losses = {0: 0.5, 1: 2.0, 2: 1.0, 3: 2.0, 4: 0.1}
+    assert select(config("power-of-choice", 20), losses, 0.0, (0,)) == [1]
+    assert select(config("power-of-choice", 60), losses, 0.0, (0,)) == [1, 2, 3]
+
+
+def test_fewer_candidates_let_clients_in_whose_loss_is_small():
+    """With d = k it is a uniform draw; the larger d, the larger the mean loss of those who train (Cho et al. 2020)."""
+    losses = {client: float(client) for client in range(20)}
+    means = []
+    for candidates in (20, 50, 100):
+        rule = SelectConfig(by="power-of-choice", percent=20, candidates=candidates)
+        drawn = [client for key in range(200) for client in select(rule, losses, 0.0, (5, key))]
+        means.append(sum(drawn) / len(drawn))
+    assert 8.5 < means[0] < 10.5
+    assert means[0] + 2 < means[1] < means[2] - 2
+    assert means[2] == 17.5

@@ -6,10 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies.stop import converged
+from recipes.schema import StopConfig
+from strategies import stop
 
 LOSSES = st.lists(st.floats(0, 10), max_size=12)
 PATIENCE = st.integers(1, 5)
+GAPS = st.lists(st.floats(-2, 2), max_size=12)
+
+
+def converged(losses, epsilon, patience):
+    return stop.converged(StopConfig(epsilon=epsilon, patience=patience), losses, [])
+
+
+def caught_up(gaps, delta, patience):
+    return stop.converged(StopConfig(delta=delta, patience=patience), [], gaps)
 
 
 @given(losses=LOSSES, patience=PATIENCE)
@@ -49,3 +59,24 @@ def test_worked_examples_at_one_percent(losses, patience, stops):
 
 def test_a_loss_that_is_not_a_number_never_converges():
     assert not converged([0.5, float("nan"), float("nan")], 0.5, 1)
+
+
+@given(gaps=GAPS, delta=st.floats(0, 2), patience=PATIENCE)
+def test_a_student_has_caught_up_once_it_was_near_its_teacher_for_patience_rounds(gaps, delta, patience):
+    assert caught_up(gaps, delta, patience) == (
+        len(gaps) >= patience and all(gap <= delta for gap in gaps[len(gaps) - patience :])
+    )
+
+
+@given(gaps=GAPS, patience=PATIENCE)
+def test_without_delta_a_student_never_catches_up(gaps, patience):
+    assert not caught_up(gaps, None, patience)
+
+
+def test_a_student_ahead_of_its_teacher_has_caught_up_and_either_rule_stops():
+    assert caught_up([0.3, -0.1], 0.0, 1)
+    assert not caught_up([0.3, -0.1], 0.0, 2)
+    both = StopConfig(epsilon=0.01, delta=0.1, patience=1)
+    assert stop.converged(both, [0.5, 0.4], [0.3, 0.1])
+    assert stop.converged(both, [0.5, 0.499], [0.3, 0.3])
+    assert not stop.converged(both, [0.5, 0.4], [0.3, 0.3])

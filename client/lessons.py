@@ -1,0 +1,117 @@
+"""What a client's teacher has said of its rows: all that a student needs of it, kept, so that an LLM loads seldom.
+
+In round 1, or as long as nobody else's counts, a client's teacher is its own, tuned on its labelled rows. Once adapters
+have been averaged it is the global one. B rows that a student is fitted on, labelled ones first; V held-out rows.
+"""
+
+import logging
+from dataclasses import dataclass
+from io import BytesIO
+from math import log as ln
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.memory import home
+from client.participant import Participant
+from data.whole import write_whole
+from recipes.schema import InputError
+from strategies.messages import Assignment, Tuned
+from teacher.protocol import Teacher
+from teacher.soft_labels import held_out
+
+log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
+
+Floats = NDArray[np.float64]
+OWN = 0  # the round of the teacher that a client tuned by itself
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """A teacher's answers."""
+
+    soft: Floats  # (B, K) at the recipe's temperature; no rows when nothing is distilled
+    beliefs: Floats  # (V, K) on the held-out rows, at temperature 1
+    loss: float  # cross-entropy on the held-out rows, nats
+    accuracy: float
+
+
+def attend(who: Participant, assignment: Assignment) -> tuple[Lessons, list[Tuned], str]:
+    """This round's lessons, the teacher to send in a round that federates it, and what a reader should know of that.
+
+    A global teacher that is tuned further in this round teaches as it came: of its next state all clients shall learn.
+    """
+    run, number = assignment.run, assignment.teacher_round
+    config = who.recipe.teacher
+    tunes = config.tunes(assignment.round)
+    kept, note = recalled(who, run, number), ""
+    if number > OWN and not kept and not assignment.teacher:
+        note = f"the teacher of round {number} was lost, its own one teaches"
+        kept, number = recalled(who, run, OWN), OWN
+    if kept and not tunes:
+        return kept, [], note
+    teacher = who.new_teacher()
+    if number > OWN:
+        teacher.load_adapter(teacher.adapter() | assignment.teacher)  # what does not travel is the same for all
+        kept = kept or keep(said(who, teacher), who, run, number)
+    try:
+        if tunes or not kept:
+            rows, validation = who.share.train, who.share.validation
+            teacher.tune(rows.texts, rows.labels, validation.texts, validation.labels)
+    except InputError as error:
+        log.warning("client %03d goes on with no teacher of its own: %s", who.number, error)
+        return kept or silence(who), [], f"no teacher of its own: {error}"
+    kept = kept or keep(said(who, teacher), who, run, OWN)
+    if not tunes:
+        return kept, [], note
+    arrays = {name: array for name, array in teacher.adapter().items() if travels(name, config.federate)}
+    return kept, [Tuned(client=who.number, arrays=arrays, examples=len(who.share.train))], note
+
+
+def travels(name: str, federate: str) -> bool:
+    """Whether an array of an adapter is sent: under ffa, all but the A that everyone starts from and nobody changes."""
+    return federate != "ffa" or not name.endswith("/A")
+
+
+def said(who: Participant, teacher: Teacher) -> Lessons:
+    """Ask a teacher about all rows that this client's students meet while they learn."""
+    distil, share = who.recipe.distil, who.share
+    texts = share.train.texts + share.unlabelled.texts
+    beliefs_VK = teacher.soft_labels(share.validation.texts, 1.0)
+    soft_BK = teacher.soft_labels(texts, distil.temperature) if distil.weight else beliefs_VK[:0]
+    loss, accuracy, _ = held_out(beliefs_VK, share.validation.labels)
+    return Lessons(soft_BK, beliefs_VK, loss, accuracy)
+
+
+def silence(who: Participant) -> Lessons:
+    """Of a client whose rows no teacher can be tuned on: nothing to distil, and the loss of knowing nothing, ln K."""
+    evenly_VK = np.full((len(who.share.validation), who.n_classes), 1 / who.n_classes)
+    return Lessons(evenly_VK[:0], evenly_VK, ln(who.n_classes), 1 / who.n_classes)
+
+
+def path(who: Participant, run: str, number: int) -> Path:
+    """Where the lessons of the teacher of a round lie."""
+    return home(run, who.number) / f"lessons-{number:04d}.npz"
+
+
+def recalled(who: Participant, run: str, number: int) -> Lessons | None:
+    """Lessons of before, or None where there are none: another disk, a cleared cache, a power cut."""
+    file = path(who, run, number)
+    if not file.is_file() or not file.stat().st_size:
+        return None
+    try:
+        with np.load(file) as kept:
+            return Lessons(kept["soft"], kept["beliefs"], float(kept["loss"]), float(kept["accuracy"]))
+    except (BadZipFile, LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} is damaged ({error}); delete it, and this client asks its teacher anew") from None
+
+
+def keep(lessons: Lessons, who: Participant, run: str, number: int) -> Lessons:
+    """The lessons, once they are on disk; not flushed, as a client's memory."""
+    file, written = path(who, run, number), BytesIO()
+    np.savez(written, **vars(lessons))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, written.getvalue(), durable=False)
+    return lessons

@@ -1,0 +1,233 @@
+"""Federations that use their teachers: what travels, who learns from whom, and what every rule changes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from flwr.app import Error
+from numpy.testing import assert_allclose, assert_array_equal
+
+from client import round as visits
+from client.lessons import attend
+from client.participant import participant
+from recipes.load import load
+from recipes.schema import InputError
+from server import checkpoint
+from server.ledger import lines, untimed
+from server.summary import regulated
+from strategies.adapters import RULES
+from strategies.failure import RunFailedError
+from strategies.wire import assigned, count_bytes
+from teacher.soft_labels import held_out
+from teacher.tiny import TinyTeacher
+
+SMALL = ["features.buckets=64", "data.rows=60", "optimiser.maxiter=18", "regulate.cap=25", "clients=3"]
+ADAPTER = count_bytes(TinyTeacher(2).adapter())
+DIED = "<class 'ray.exceptions.ActorDiedError'>:<'The actor died unexpectedly.'>"
+
+
+@pytest.fixture
+def go(run_here):
+    """`go(name, *overrides)`: the recipe and the folder of a whole run."""
+
+    def start(name, *overrides, **keys):
+        override = [*SMALL, *overrides]
+        folder = run_here(name, {"recipe": "smoke", "rounds": 0, "override": " ".join(override)}, 3, **keys)
+        return load("smoke", override), folder
+
+    return start
+
+
+def rounds(folder):
+    return [line for line in lines(folder) if line["kind"] == "round"]
+
+
+def thetas(recipe, folder):
+    state = checkpoint.newest(folder, recipe.digest())
+    return {name: arm.arrays["theta"].tobytes() for name, arm in state.arms.items()}
+
+
+def tuned(who, adapter=None):
+    """The oracle: a tiny teacher by hand."""
+    teacher, share = TinyTeacher(who.n_classes), who.share
+    if adapter:
+        teacher.load_adapter(adapter)
+    teacher.tune(share.train.texts, share.train.labels, share.validation.texts, share.validation.labels)
+    return teacher.adapter()
+
+
+def averaged(recipe, adapters):
+    weights = [len(participant(recipe.as_json(), client).share.train) for client in range(3)]
+    return {
+        name: np.average([one[name] for one in adapters], axis=0, weights=weights).astype(np.float32)
+        for name in adapters[0]
+    }
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_averaged_teacher_travels_down_once_and_teaches_from_the_next_round(rule, go):
+    recipe, folder = go("run", f"teacher.federate={rule}", "distil.weight=1")
+    first, second, third = rounds(folder)
+    clients = [participant(recipe.as_json(), client) for client in range(3)]
+    assert first["teacher"]["clients"] == {str(w.number): {"examples": len(w.share.train)} for w in clients}
+    assert "teacher" not in second
+    assert first["bytes_up"] - second["bytes_up"] == second["bytes_down"] - third["bytes_down"] == 3 * ADAPTER
+    assert first["bytes_down"] == third["bytes_down"]
+    state = checkpoint.newest(folder, recipe.digest())
+    mean = averaged(recipe, [tuned(who) for who in clients])
+    for name, array in mean.items():
+        assert_allclose(state.teacher[name], array, atol=1e-6)
+    teacher = TinyTeacher(2)
+    teacher.load_adapter(state.teacher)
+    for who in clients:
+        rows = who.share.validation
+        loss, accuracy, _ = held_out(teacher.soft_labels(rows.texts, 1.0), rows.labels)
+        for line in (second, third):
+            said = line["arms"]["student"]["clients"][str(who.number)]
+            assert (said["teacher_loss"], said["teacher_accuracy"]) == (loss, accuracy)
+        own = first["arms"]["student"]["clients"][str(who.number)]
+        assert own["teacher_loss"] != loss
+
+
+def test_a_teacher_that_is_tuned_for_two_rounds_goes_on_from_the_average(go):
+    recipe, folder = go("run", "teacher.federate=average", "teacher.rounds=2")
+    clients = [participant(recipe.as_json(), client) for client in range(3)]
+    mean = averaged(recipe, [tuned(who) for who in clients])
+    mean = averaged(recipe, [tuned(who, mean) for who in clients])
+    state = checkpoint.newest(folder, recipe.digest())
+    assert (state.teacher_round, ["teacher" in line for line in rounds(folder)]) == (2, [True, True, False])
+    for name, array in mean.items():
+        assert_allclose(state.teacher[name], array, atol=1e-5)
+
+
+def test_a_run_that_is_interrupted_and_resumed_has_the_same_teacher_and_the_same_ledger(go):
+    overrides = ("teacher.federate=average", "teacher.rounds=2", "distil.weight=1", "rounds=4", "aggregate.tau=2")
+
+    def dies(client, message):
+        asked = assigned(message)
+        return Error(0, DIED) if (client, asked.kind, asked.round) == (1, "train", 3) else None
+
+    recipe, whole = go("whole", *overrides)
+    with pytest.raises(RunFailedError):
+        go("broken", *overrides, act=dies)
+    _, broken = go("broken", *overrides, shuffle=5)
+    assert [untimed(line) for line in rounds(broken)] == [untimed(line) for line in rounds(whole)]
+    assert thetas(recipe, broken) == thetas(recipe, whole)
+    states = [checkpoint.newest(folder, recipe.digest()) for folder in (whole, broken)]
+    assert states[0].teacher_round == states[1].teacher_round == 2
+    for name, array in states[0].teacher.items():
+        assert states[1].teacher[name].tobytes() == array.tobytes()
+
+
+CHANGES = {
+    "distillation": ["distil.weight=2"],
+    "its temperature": ["distil.weight=2", "distil.temperature=7"],
+    "the proximal pull": ["distil.proximal=5"],
+    "hidden labels": ["data.labelled=0.3"],
+    "hidden labels with soft ones": ["data.labelled=0.3", "distil.weight=2"],
+    "the weight of a divergence": ["aggregate.tau=5"],
+    "power of choice": ["select.by=power-of-choice", "select.percent=40", "select.candidates=70"],
+    "a global teacher": ["distil.weight=2", "teacher.federate=average"],
+}
+
+
+def test_every_rule_moves_student_and_twin_elsewhere(go):
+    found = {name: thetas(*go(name.replace(" ", "-"), "rounds=2", *changes)) for name, changes in CHANGES.items()}
+    found["plain"] = thetas(*go("plain", "rounds=2"))
+    for arm in ("student", "twin"):
+        assert len({theta[arm] for theta in found.values()}) == len(found)
+
+
+def test_what_changes_nothing_by_default_changes_no_bit(go):
+    plain = go("plain", "rounds=2")
+    same = go("same", "rounds=2", "aggregate.tau=0", "distil.temperature=5", "data.labelled=1")
+    assert thetas(*same) == thetas(*plain)
+    assert [untimed(line) for line in rounds(same[1])] == [untimed(line) for line in rounds(plain[1])]
+
+
+def test_angles_near_each_other_average_on_the_circle_as_on_the_line_and_the_twin_to_the_bit(go):
+    one, other = (go(mean, "rounds=2", f"aggregate.mean={mean}") for mean in ("line", "circular"))
+    line, circle = ({k: np.frombuffer(v, np.float32) for k, v in thetas(*run).items()} for run in (one, other))
+    assert_array_equal(circle["twin"], line["twin"])
+    assert_allclose(circle["student"], line["student"], atol=1e-2)
+
+
+def test_a_federation_stops_once_its_students_are_within_delta_of_their_teachers(go):
+    _, folder = go("run", "stop.delta=5", "stop.patience=2", "rounds=9")
+    assert len(rounds(folder)) == 2
+    assert lines(folder)[-1]["reason"] == "converged"
+    arm = rounds(folder)[-1]["arms"]["student"]
+    clients = arm["clients"].values()
+    behind = np.average(
+        [c["student_loss"] - c["teacher_loss"] for c in clients], weights=[c["examples"] for c in clients]
+    )
+    assert arm["gap"] == pytest.approx(behind)
+
+
+def test_the_ledger_says_where_the_student_is_behind_and_what_was_asked_for(go):
+    _, folder = go("run", "regulate.cap=19")
+    first, *later = rounds(folder)
+    assert first["arms"]["student"]["behind"] == 0
+    assert all(client["rho"] == 0 for client in first["arms"]["student"]["clients"].values())
+    before = first
+    seen = {"behind": 0, "capped": 0}
+    for line in later:
+        arm = line["arms"]["student"]
+        for number, client in arm["clients"].items():
+            loss = before["arms"]["student"]["clients"][number]["student_loss"]
+            assert client["rho"] == pytest.approx(loss / client["teacher_loss"])
+            assert client["maxiter"] == min(client["requested"], 19)
+            capped = client["requested"] > 19
+            assert ("adaptive asked for" in client["note"]) == capped
+            seen["capped"] += capped
+        assert arm["behind"] == sum(client["rho"] > 1 for client in arm["clients"].values())
+        seen["behind"] += arm["behind"]
+        before = line
+    held = f", the law held at its cap in {seen['capped']}" if seen["capped"] else ""
+    said = f"regulation: ρ > 1 in {seen['behind']} of 6 client-rounds after the first{held}"
+    assert seen["behind"] > 0
+    assert regulated(rounds(folder)) == said
+
+
+def test_a_regulation_that_never_fires_is_called_inert():
+    clients = {"0": {"rho": 0.0, "requested": 9, "maxiter": 9}, "1": {"rho": 0.7, "requested": 9, "maxiter": 9}}
+    assert regulated([{"arms": {"student": {"clients": clients}}}]) == (
+        "regulation inert: ρ > 1 in none of 1 client-rounds after the first"
+    )
+
+
+def test_a_client_without_a_usable_adapter_is_named_and_its_student_still_counts(go, monkeypatch):
+    def broken(who, assignment):
+        lessons, tuned_, note = attend(who, assignment)
+        if who.number == 1:
+            tuned_ = [replace(one, arrays=one.arrays | {"bias": np.full(2, np.inf, np.float32)}) for one in tuned_]
+        return lessons, tuned_, note
+
+    monkeypatch.setattr(visits, "attend", broken)
+    _, folder = go("run", "teacher.federate=average", "rounds=1")
+    (line,) = rounds(folder)
+    assert line["failed"] == {"1": "adapter: bias holds 2 values that are not finite"}
+    assert sorted(line["teacher"]["clients"]) == ["0", "2"]
+    assert sorted(line["arms"]["student"]["clients"]) == ["0", "1", "2"]
+
+
+def test_a_client_that_cannot_tune_its_teacher_says_why_and_learns_from_the_others(go, monkeypatch):
+    overrides = ("teacher.federate=average", "rounds=2", "distil.weight=1", "data.labelled=0.5")
+    recipe, tune = load("smoke", [*SMALL, *overrides]), TinyTeacher.tune
+
+    def fails(self, texts, *rows):
+        if texts == participant(recipe.as_json(), 1).share.train.texts:
+            raise InputError("one class only")
+        return tune(self, texts, *rows)
+
+    monkeypatch.setattr(TinyTeacher, "tune", fails)
+    _, folder = go("run", *overrides)
+    first, second = rounds(folder)
+    assert (first["failed"], second["failed"]) == ({"1": "sent 0 adapters, not 1"}, {})
+    without, beside = (first["arms"]["student"]["clients"][client] for client in "12")
+    assert without["note"] == "no teacher of its own: one class only"
+    assert (without["teacher_loss"], without["teacher_accuracy"]) == (np.log(2), 0.5)
+    assert (without["examples"], beside["examples"]) == (18, 36)  # hidden labels without a teacher are no use
+    later = second["arms"]["student"]["clients"]["1"]  # the global teacher is there, and nobody has to tune
+    assert (later["note"], later["examples"]) == ("", 36)
+    assert later["teacher_loss"] != np.log(2)

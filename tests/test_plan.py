@@ -1,0 +1,37 @@
+"""What `qflock plan` says of teachers, regulation, averages and the end."""
+
+import pytest
+
+from recipes.load import load
+from server.plan import averaging, regulation, stopping, teaching
+
+SAID = {
+    (): (
+        teaching,
+        "tiny; tuned on 100% of a client's training rows; nothing distilled",
+    ),
+    ("teacher.federate=ffa", "teacher.rounds=2", "distil.weight=0.5", "distil.proximal=0.1", "data.labelled=0.1"): (
+        teaching,
+        "tiny; tuned on 10% of a client's training rows; federated (ffa, 2 rounds); distilled with λ 0.5 at T 2; "
+        "proximal μ 0.1",
+    ),
+    ("regulate.law=none",): (regulation, "none: maxiter 20 in every round"),
+    ("regulate.cap=10",): (
+        regulation,
+        "adaptive: maxiter 20, from round 2 on m′(ρ) where ρ > 1, in a client-round whose student is behind its "
+        "teacher, cap 20; a run counts them",
+    ),
+    ("aggregate.tau=2", "aggregate.mean=circular"): (averaging, "fedavg, τ 2, angles on the circle"),
+    ("aggregate.by=median",): (averaging, "median"),
+    ("rounds=3",): (stopping, "3 rounds"),
+    ("stop.epsilon=0.01", "stop.delta=0"): (
+        stopping,
+        "3 rounds, or |ΔL|/L < 0.01 or the student within 0 nats of its teacher for 2 rounds",
+    ),
+}
+
+
+@pytest.mark.parametrize(("overrides", "said"), SAID.items(), ids=str)
+def test_a_plan_says_in_words_what_the_recipe_means(overrides, said):
+    words, line = said
+    assert words(load("smoke", overrides)) == line
