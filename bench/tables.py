@@ -9,7 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import engine, executors, federation, gradients, kills, noisy, poisoning, processes, reviews, startup
+from bench import (
+    engine,
+    executors,
+    federation,
+    gradients,
+    kills,
+    noisy,
+    poisoning,
+    processes,
+    reviews,
+    startup,
+    teacher,
+)
 from recipes.schema import InputError
 from server.tables import markdown
 
@@ -52,6 +64,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "noisy": lambda results: markdown(noisy.table(results)),
     "executors": lambda results: markdown(executors.table(results)),
     "poisoning": lambda results: markdown(poisoning.table(results, "student")),
+    "teacher": lambda results: f"{markdown(teacher.table(results))}\n\n{teacher.note(results)}",
     "kills": lambda results: markdown(kills.table(results)),
     "startup": lambda results: markdown(startup.table(results)),
 }

@@ -20,8 +20,7 @@ from recipes.load import load as load_recipe
 from recipes.schema import Recipe
 from strategies.messages import Arrays, Assignment
 from teacher.encoders import encoder
-from teacher.protocol import Teacher
-from teacher.tiny import teacher
+from teacher.protocol import Teacher, teacher
 
 
 class Participant:
@@ -40,7 +39,7 @@ class Participant:
 
     def new_teacher(self) -> Teacher:
         """A teacher that has seen nothing yet; never shared, also when several clients live in one process."""
-        return teacher(self.recipe.teacher, self.n_classes)
+        return teacher(self.recipe.teacher, self.n_classes, self.recipe.seed, self.number)
 
     def seed(self, round_number: int) -> int:
         """Of everything that one visit draws; a visit that is repeated draws the same again."""

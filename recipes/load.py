@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard, get_args
+from typing import Any, NamedTuple, TypeGuard, get_args, get_origin
 
 import yaml
 
@@ -142,11 +142,26 @@ def build(values: Mapping[str, Any]) -> Recipe:
 
 
 def anchored(values: Any, folder: Path) -> Any:
-    """Values whose data.path, when it is a relative path, is one no longer: relative to where it was written."""
-    data = values.get("data") if isinstance(values, dict) else None
-    if isinstance(data, dict) and isinstance(path := data.get("path"), str) and path[:1] not in ("", "~", "/"):
-        return values if path.startswith("hf:") else {**values, "data": {**data, "path": str(folder / path)}}
+    """Values in which no path is relative any longer: what was one is relative to where it was written."""
+    for section, key, relative in (
+        ("data", "path", data_path),
+        ("teacher", "model", dotted),
+        ("features", "model", dotted),
+    ):
+        group = values.get(section) if isinstance(values, dict) else None
+        if isinstance(group, dict) and isinstance(path := group.get(key), str) and relative(path):
+            values = {**values, section: {**group, key: str(folder / path)}}
     return values
+
+
+def data_path(path: str) -> bool:
+    """Whether data.path is a relative path."""
+    return path[:1] not in ("", "~", "/") and not path.startswith("hf:")
+
+
+def dotted(model: str) -> bool:
+    """Whether a model is named by a relative path; `owner/name` is a hub id."""
+    return model.startswith(".")
 
 
 def made(section: type[Section], mapping: Mapping[str, Any], prefix: str) -> Section:
@@ -157,11 +172,18 @@ def made(section: type[Section], mapping: Mapping[str, Any], prefix: str) -> Sec
         if is_section(hint):
             values[key] = made(hint, value, f"{prefix}{key}.")
         else:
-            values[key] = float(value) if fractional(value, hint) else value
+            values[key] = kept_as(value, hint)
     try:
         return section(**values)
     except RecipeError as error:
         raise RecipeError(f"{prefix}{error}") from None
+
+
+def kept_as(value: Any, hint: Any) -> Any:
+    """A value as a section holds it: a list as a tuple, a whole number as a fraction where it stands for one."""
+    if isinstance(value, list) and get_origin(hint) is tuple:
+        return tuple(value)
+    return float(value) if fractional(value, hint) else value
 
 
 def checked(mapping: Any, where: str, section: type[Section] = Recipe, prefix: str = "") -> dict[str, Any]:

@@ -84,10 +84,12 @@ class DataConfig(Section):
 class FeaturesConfig(Section):
     """How a text becomes one number a qubit, each in [0, 1]."""
 
-    encoder: Literal["tfidf", "minilm", "kmers"] = "tfidf"
+    encoder: Literal["tfidf", "minilm", "kmers", "hidden"] = "tfidf"
     buckets: Annotated[int, Between(16, 65536)] = 1024  # `tfidf`: hashed vocabulary size
     k: Annotated[int, Between(1, 6)] = 3  # `kmers`: letters of a word of DNA
     stride: Annotated[int, Between(1, 100)] = 1  # `kmers`: letters from the start of one word to the next
+    model: str = "smollm2"  # `hidden`: the untuned LLM, named as in teacher.model
+    layer: Annotated[int, Between(1, 1000)] = 20  # `hidden`: the decoder layer whose output is averaged
     reduction: Literal["trained", "pca"] = "trained"
     steps: Annotated[int, Between(1, 50)] = 3  # `trained`: exchanges in which the reduction is averaged
 
@@ -156,13 +158,33 @@ class HardwareConfig(Section):
 class TeacherConfig(Section):
     """The model a client tunes and measures its student against."""
 
-    kind: Literal["tiny"] = "tiny"
+    kind: Literal["tiny", "lora"] = "tiny"
     federate: Literal["none", "average", "ffa", "exact"] = "none"  # how adapters are averaged; strategies/adapters.py
     rounds: Annotated[int, Between(1)] = 1  # in how many of the first rounds clients tune and send; if federated
     merged_rank: Annotated[int, Between(0, 4096)] = 0  # `exact`: most ranks of the averaged adapter; 0 keeps all
+    model: str = (
+        "smollm2"  # `lora`, as all that follows: the embedded LLM, a hub id, or a folder that begins with / . or ~
+    )
+    rank: Annotated[int, Between(1, 1024)] = 8
+    alpha: Annotated[float, Between(0, above=True)] = 16.0  # the adapter's share is alpha / rank
+    dropout: Annotated[float, Between(0, 0.9)] = 0.0
+    targets: tuple[str, ...] = ("q_proj", "v_proj")  # modules of a layer
+    layers: Annotated[int, Between(0, 1000)] = 8  # that are adapted, counted from the top; 0 is all
+    epochs: Annotated[int, Between(1, 1000)] = 2
+    rate: Annotated[float, Between(0, above=True)] = 5e-4
+    batch: Annotated[int, Between(1, 4096)] = 8
+    max_tokens: Annotated[int, Between(1, 1_000_000)] = 256  # the rest of a text is cut
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 where the machine is fast with it
+    quantised: bool = False  # 4-bit weights (QLoRA); needs CUDA and bitsandbytes
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
+        if not self.model:
+            raise RecipeError("model is empty; it must be smollm2, a hub id, or a folder that begins with / . or ~")
+        if not self.targets or "" in self.targets or len(set(self.targets)) < len(self.targets):
+            raise RecipeError(
+                f"targets is {shown(list(self.targets))}; it must name each module once, and at least one"
+            )
         if self.federate == "none":
             refuse_changed(self, "a teacher that is not federated is tuned once and has no", "rounds")
         if self.federate != "exact":
@@ -398,6 +420,8 @@ def fits(value: object, hint: Any) -> bool:
         return fits(value, kind) and value in limits
     if origin is Literal:
         return value in get_args(hint)
+    if origin is tuple:  # of any length
+        return isinstance(value, tuple) and all(fits(one, get_args(hint)[0]) for one in value)
     if origin in (UnionType, Union):
         return any(fits(value, kind) for kind in get_args(hint))
     if hint is float:
@@ -416,6 +440,8 @@ def allowed(hint: Any) -> str:
     if origin is Literal:
         *most, last = (str(choice) for choice in get_args(hint))
         return f"{', '.join(most)} or {last}" if most else last
+    if origin is tuple:
+        return "a list of " + allowed(get_args(hint)[0])
     if origin in (UnionType, Union):
         return " or ".join(allowed(kind) for kind in get_args(hint))
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", NoneType: "null"}

@@ -8,7 +8,7 @@ from rich.table import Table
 from quantum.arms import arms
 from quantum.backends import method
 from quantum.circuit_student import CircuitStudent
-from recipes.schema import Recipe, split_executor
+from recipes.schema import Recipe, TeacherConfig, split_executor
 from server.price import most_evaluations, price
 from server.ready import ready
 from strategies.wire import count_bytes
@@ -92,6 +92,14 @@ def spends(recipe: Recipe, rows: int, most: int) -> str:
     )
 
 
+def taught(config: TeacherConfig) -> str:
+    """The teacher in words."""
+    if config.kind == "tiny":
+        return "tiny"
+    where = f"the top {config.layers} layers" if config.layers else "all layers"
+    return f"{config.model}, LoRA r {config.rank} on {', '.join(config.targets)} of {where}, {config.epochs} epochs"
+
+
 def stopping(recipe: Recipe) -> str:
     """The stop rule in words."""
     stop = recipe.stop
@@ -110,7 +118,7 @@ def averaging(recipe: Recipe) -> str:
 def teaching(recipe: Recipe) -> str:
     """Who teaches what, to whom."""
     t, d = recipe.teacher, recipe.distil
-    words = [t.kind, f"tuned on {recipe.data.labelled:.0%} of a client's training rows"]
+    words = [taught(t), f"tuned on {recipe.data.labelled:.0%} of a client's training rows"]
     if t.federate != "none":
         words.append(f"federated ({t.federate}, {t.rounds} round{'s' * (t.rounds > 1)})")
     words.append(f"distilled with λ {d.weight:g} at T {d.temperature:g}" if d.weight else "nothing distilled")

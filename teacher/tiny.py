@@ -3,14 +3,13 @@
 import re
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recipes.schema import TeacherConfig
-from teacher.protocol import Arrays, Teacher, Tuning
+from teacher.protocol import Arrays, Tuning
 from teacher.soft_labels import held_out, softened
 
 BUCKETS = 2048
@@ -83,11 +82,3 @@ def words(texts: Sequence[str]) -> NDArray[np.float64]:
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     unit: NDArray[np.float64] = rows / np.maximum(lengths, 1.0)  # a text without words stays 0
     return unit
-
-
-def teacher(config: TeacherConfig, n_classes: int) -> Teacher:
-    """The teacher a recipe names."""
-    return TEACHERS[config.kind](n_classes)
-
-
-TEACHERS: dict[str, Callable[[int], Teacher]] = {"tiny": TinyTeacher}

@@ -99,6 +99,46 @@ def whole_run(run_config, clients, shuffle=0, act=None):
     return grid
 
 
+WORDS = ("good", "fine", "great", "happy", "bad", "awful", "sad", "poor", "table", "chair", "desk", "lamp")
+TINY = {"num_hidden_layers": 4, "num_attention_heads": 4, "hidden_size": 32, "vocab_size": 14, "eos_token_id": 1}
+FAMILIES = {  # a tiny config of each; `layer_types` makes every layer of gemma3 look at its own number
+    "llama": {"intermediate_size": 64, "num_key_value_heads": 2, "max_position_embeddings": 64},
+    "gpt2": {"max_position_embeddings": 64},
+    "opt": {"ffn_dim": 64, "word_embed_proj_dim": 16, "max_position_embeddings": 64},
+    "bloom": {},
+    "gemma3_text": {
+        **{"intermediate_size": 64, "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 2},
+        **{"layer_types": ["sliding_attention", "full_attention"] * 2, "max_position_embeddings": 64},
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_llm(tmp_path_factory):
+    """`tiny_llm(family, seed)`: the folder of a random LLM that knows twelve words; its padding is its end of text."""
+    made = {}
+
+    def make(family="llama", seed=0):
+        if (family, seed) in made:
+            return made[family, seed]
+        import torch
+        from tokenizers import Tokenizer, models, pre_tokenizers
+        from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+        words = Tokenizer(models.WordLevel({w: i for i, w in enumerate(["?", "<end>", *WORDS])}, unk_token="?"))
+        words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        special = {"unk_token": "?", "eos_token": "<end>", "pad_token": "<end>", "padding_side": "left"}
+        folder = tmp_path_factory.mktemp(family)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            config = AutoConfig.for_model(family, **TINY, bos_token_id=1, pad_token_id=1, **FAMILIES[family])
+            AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+        PreTrainedTokenizerFast(tokenizer_object=words, **special).save_pretrained(folder)
+        return made.setdefault((family, seed), folder)
+
+    return make
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _identity():
     """Flower's messages ask which task makes them."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench import engine, executors, federation, noisy, processes
+from bench import engine, executors, federation, noisy, processes, teacher
 from bench.memory import Peak
 from bench.peer import PEERS, Peer, PeerError, interpreter, ours
 
@@ -207,6 +207,17 @@ def test_the_engine_table_comes_from_the_results_alone():
     text = shown(engine.table(results))
     assert "250×" in text
     assert "other 3.1" in text
+
+
+def test_the_teacher_table_and_verdict_come_from_the_results_alone(monkeypatch):
+    ours = {"filling_seconds": 2.0, "seconds": 1.0, "accuracy": 0.80, "loss": 0.5, "peak_mb": 1600.0}
+    said = {"ours": ours, "trainer": {"seconds": 8.0, "accuracy": 0.81, "loss": 0.4, "peak_mb": 2000.0}}
+    monkeypatch.setattr(teacher, "alone", lambda side, train, validation, seed: {"tokens": 1000, **said[side]})
+    results = json.loads(json.dumps(teacher.measure(10, 20, 3)))
+    assert [(one["found"], one["met"]) for one in results["asked"]] == [(8.0, True), (1.0, True), (1600.0, False)]
+    text = shown(teacher.table(results))
+    assert all(number in text for number in ("125", "500", "1,000", "4.0×", "8.0×", "80.0%", "81.0%"))
+    assert "under 1500 MB: 1600, NOT met" in teacher.note(results)
 
 
 def test_a_noisy_batch_has_the_same_law_on_both_sides(monkeypatch, tmp_path):

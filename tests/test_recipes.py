@@ -41,6 +41,8 @@ def fitting(hint):
         return st.floats(low, high, exclude_min=limits.above)
     if origin is Literal:
         return st.sampled_from(get_args(hint))
+    if get_origin(hint) is tuple:
+        return st.lists(fitting(get_args(hint)[0]), max_size=3).map(tuple)
     if get_args(hint):
         return st.one_of(*(fitting(part) for part in get_args(hint)))
     return {bool: st.booleans(), str: st.text(string.printable + "é→", max_size=12), type(None): st.none()}[hint]
@@ -85,6 +87,9 @@ def allowed(section, values):
         return (values["corpus"] == "text") == bool(values["path"])
     if section.__name__ == "StudentConfig":
         return not (values["kind"] == "noop" and values["twin"])
+    if section.__name__ == "TeacherConfig":
+        targets = values["targets"]
+        return bool(values["model"] and targets and "" not in targets and len(set(targets)) == len(targets))
     if section.__name__ == "SelectConfig":
         return values["by"] != "power-of-choice" or values["percent"] <= values["candidates"]
     return section is not Recipe or consistent(values)
@@ -592,3 +597,26 @@ def test_the_installed_command_says_it_on_stderr_and_exits_with_2(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     line = "error: --set rounds=0: rounds is 0; it must be a whole number from 1 to 10000\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+
+
+def test_a_models_relative_path_is_relative_to_its_recipe_and_a_hub_id_stays(tmp_path):
+    text = "teacher: {kind: lora, model: ./llm}\nfeatures: {encoder: hidden, model: owner/name}\n"
+    (tmp_path / "r.yaml").write_text(text)
+    recipe = load(str(tmp_path / "r.yaml"))
+    assert recipe.teacher.model == str(tmp_path / "llm")
+    assert recipe.features.model == "owner/name"
+
+
+@pytest.mark.parametrize(
+    ("targets", "reason"),
+    [
+        ("q_proj", 'teacher.targets is "q_proj"; it must be a list of text'),
+        ("[1]", "teacher.targets is (1,); it must be a list of text"),
+        ("[]", "teacher.targets is []; it must name each module once, and at least one"),
+        ("[a, a]", "teacher.targets is ['a', 'a']; it must name each module once, and at least one"),
+    ],
+)
+def test_a_list_holds_what_its_key_says(targets, reason):
+    with pytest.raises(RecipeError) as raised:
+        load("smoke", [f"teacher.targets={targets}"])
+    assert str(raised.value) == f"--set teacher.targets={targets}: {reason}"

@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from data.assets import DataError, extract
 from data.stages import Stage
 from recipes.schema import FeaturesConfig, InputError
-from teacher import frozen
+from teacher import frozen, kept
 from teacher.encoders import ENCODERS, encoder
 
 
@@ -77,7 +77,7 @@ def test_a_full_cache_is_read_where_it_cannot_be_written(fake, monkeypatch):
 
 def test_another_torch_makes_another_file(fake, tmp_path, monkeypatch):
     frozen.MiniLm().apply({}, ["a"])
-    monkeypatch.setattr(frozen, "version", lambda package: f"another {package}")
+    monkeypatch.setattr(kept, "version", lambda package: f"another {package}")
     frozen.MiniLm().apply({}, ["a"])
     assert len(list((tmp_path / "features").iterdir())) == 2
 
@@ -90,7 +90,7 @@ def test_a_file_of_another_schema_is_not_looked_at_and_a_damaged_one_is_made_ane
         file.write_bytes(damaged)
         assert_array_equal(frozen.MiniLm().apply({}, ["a", "b"]), first)
         assert file.read_bytes() == sound
-    monkeypatch.setattr(frozen, "SCHEMA", frozen.SCHEMA + 1)
+    monkeypatch.setattr(kept, "SCHEMA", kept.SCHEMA + 1)
     assert_array_equal(frozen.MiniLm().apply({}, ["a", "b"]), first)
     assert len(fake) == 7
     assert len(list((tmp_path / "features").iterdir())) == 2
@@ -138,14 +138,14 @@ def test_encoding_runs_on_one_thread_whatever_its_caller_had(tmp_path, monkeypat
 
 @given(one=st.lists(st.text(max_size=4), max_size=4), two=st.lists(st.text(max_size=4), max_size=4))
 def test_two_lists_of_texts_share_a_name_only_when_equal(one, two):
-    assert (frozen.digest(one) == frozen.digest(two)) == (one == two)
+    assert (kept.digest("", one) == kept.digest("", two)) == (one == two)
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_every_encoder_is_a_stage_named_encoder(kind):
     stage: Stage = encoder(FeaturesConfig(encoder=kind, buckets=64))
     assert stage.name == "encoder"
-    assert stage.size == {"minilm": 384, "tfidf": 64}[kind]
+    assert stage.size == {"minilm": 384, "tfidf": 64, "kmers": 64, "hidden": 576}[kind]
     assert stage.initial(0) == {}
 
 

@@ -1,0 +1,110 @@
+"""What is computed once and kept in the cache folder, under a name that says what it was computed from."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from data.assets import cache_folder, made
+from data.corpus import DataError
+from data.whole import whole
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1  # of the files in the cache; those of another are not looked at
+
+
+def kept(
+    name: str, facts: str, texts: Sequence[str], columns: int, make: Callable[[], NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """(B, columns) that depend on these facts and texts alone; made, and kept, where they are not there."""
+    path = place(name, facts, texts)
+    found = read(path, (len(texts), columns), np.float32)
+    if found is None:
+        made(path.parent)  # before the work, not after it
+        found, content = make(), BytesIO()
+        np.save(content, found)
+        with keeping(path) as file:
+            file.write_bytes(content.getvalue())
+    return found
+
+
+def place(name: str, facts: str, texts: Sequence[str]) -> Path:
+    """Where an array lies, once it was made."""
+    return cache_folder() / "features" / f"{name}-{digest(facts, texts)}.npy"
+
+
+def digest(facts: str, texts: Sequence[str]) -> str:
+    """Names a list of texts under some facts, this schema, and this torch, which may round its own way.
+
+    Lengths keep ["ab"] and ["a", "b"] apart.
+    """
+    name = hashlib.sha256(f"{SCHEMA} {facts} torch {version('torch')}".encode())
+    for text in texts:
+        encoded = text.encode("utf-8", "surrogatepass")
+        name.update(len(encoded).to_bytes(8, "little") + encoded)
+    return name.hexdigest()
+
+
+def read(
+    path: Path, shape: tuple[int, ...], kind: DTypeLike, mapped: Literal["r"] | None = None
+) -> NDArray[Any] | None:
+    """What the cache holds; None, and so computed anew, when that is nothing or no such thing."""
+    try:
+        found = np.load(path, mmap_mode=mapped, allow_pickle=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, EOFError, OSError) as error:
+        log.warning("%s is damaged (%s) and is made anew", path, error)
+        return None
+    return found if (found.shape, found.dtype) == (shape, kind) else None
+
+
+@contextmanager
+def keeping(path: Path) -> Iterator[Path]:
+    """Another name to write under; what it holds in the end is the file. Says what a cache needs."""
+    try:
+        with whole(path) as temporary:
+            yield temporary
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"{path} cannot be written ({reason}); set QFLOCK_CACHE to a folder you can write") from None
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on a single thread within, on as many as before afterwards.
+
+    What is kept must not depend on who asked first, and another number of threads gives other bits.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Transformers without warnings and progress bars within, as before afterwards."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

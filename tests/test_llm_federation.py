@@ -1,0 +1,81 @@
+"""An LLM teacher in a federation: tuned in round 1, not loaded again, and done without where it cannot be tuned."""
+
+import json
+from math import log
+
+import pytest
+
+from recipes.load import load
+from recipes.schema import InputError
+from server.ledger import lines, untimed
+from server.ready import ready
+from teacher import lora
+from teacher.protocol import TeacherError
+
+
+@pytest.fixture
+def config(tiny_llm, tmp_path, monkeypatch):
+    """A run config: two clients with LLM teachers on small shares."""
+    monkeypatch.setenv("QFLOCK_CACHE", str(tmp_path / "cache"))
+    words = {"kind": "lora", "model": str(tiny_llm()), "layers": 2, "epochs": 1, "max_tokens": 16, "dtype": "float32"}
+    recipe = {"name": "llm", "clients": 2, "rounds": 2, "teacher": words, "optimiser": {"maxiter": 18}}
+    features = {"encoder": "hidden", "model": words["model"], "layer": 2, "steps": 1}
+    recipe |= {"data": {"rows": 40, "reference_rows": 20}, "features": features}
+    return {"recipe": json.dumps(recipe), "rounds": 0, "override": ""}
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    asked, real = [], lora.base
+    monkeypatch.setattr(lora, "base", lambda *what: (asked.append(what), real(*what))[1])
+    return asked
+
+
+def test_clients_in_new_processes_load_the_llm_in_round_1_only_and_an_ablation_never_again(run_here, config, loads):
+    from client.participant import participant
+
+    counts = []
+
+    def in_a_new_process(client, message):
+        participant.cache_clear()
+        counts.append(len(loads))
+
+    first = [untimed(line) for line in lines(run_here("one", config, 2, act=in_a_new_process))]
+    tuned = next(place for place, count in enumerate(counts) if count)
+    assert counts[tuned + 1 :] == [len(loads)] * (len(counts) - tuned - 1)
+    loads.clear()
+    again = [untimed(line) for line in lines(run_here("two", config, 2, shuffle=3))]
+    assert not loads  # kept tunings
+    assert again == first
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("teacher.targets=[query]", "teacher.targets has query; the modules in a layer of .* are q_proj, k_proj"),
+        ("teacher.max_tokens=512", "teacher.max_tokens is 512; .* takes 64 tokens at most"),
+        ("features.layer=9", "features.layer is 9; .* has 4 layers"),
+    ],
+)
+def test_what_the_llm_cannot_do_is_refused_before_a_run(config, override, reason):
+    with pytest.raises(InputError, match=reason):
+        ready(load(config["recipe"], [override]), fetch=False)
+
+
+def test_a_client_that_cannot_tune_its_teacher_says_so_and_the_federation_goes_on(run_here, config, monkeypatch):
+    real = lora.LoraTeacher.tune
+
+    def tune(self, *given):
+        if self.client == 1:
+            raise TeacherError("all 24 training rows are of class 1, so there is nothing to learn")
+        return real(self, *given)
+
+    monkeypatch.setattr(lora.LoraTeacher, "tune", tune)
+    ledger = lines(run_here("one", config, 2))
+    rounds = [line for line in ledger if line["kind"] == "round"]
+    reports = [line["arms"]["student"]["clients"] for line in rounds]
+    reason = "no teacher of its own: all 24 training rows are of class 1, so there is nothing to learn"
+    assert [report["1"]["note"] for report in reports] == [reason] * 2
+    assert [report["1"]["teacher_loss"] for report in reports] == [log(2)] * 2
+    assert reports[0]["0"]["note"] == ""
+    assert ledger[-1]["state"] == "completed"
