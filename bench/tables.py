@@ -22,7 +22,7 @@ from bench import (
     startup,
     teacher,
 )
-from recipes.schema import InputError
+from recipes.section import InputError
 from server.tables import markdown
 
 README = Path(__file__).parent.parent / "README.md"

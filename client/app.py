@@ -10,7 +10,8 @@ from flwr.clientapp import ClientApp
 from client.site import allowance
 from quantum.paid import HardwareError
 from recipes.load import from_run_config
-from recipes.schema import Recipe, RecipeError
+from recipes.schema import Recipe
+from recipes.section import RecipeError
 from strategies.messages import Assignment, Halt, Refusal, Reply
 from strategies.wire import assigned, check_flower, reply
 

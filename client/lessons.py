@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from client.memory import home
 from client.participant import Participant
 from data.whole import write_whole
-from recipes.schema import InputError
+from recipes.section import InputError
 from strategies.messages import Assignment, Tuned
 from teacher.protocol import Teacher
 from teacher.soft_labels import held_out

@@ -9,7 +9,8 @@ import os
 from typing import TYPE_CHECKING
 
 from client.memory import path
-from recipes.schema import InputError, Recipe
+from recipes.schema import Recipe
+from recipes.section import InputError
 from strategies.messages import Assignment
 
 if TYPE_CHECKING:

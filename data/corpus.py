@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from recipes.schema import DataConfig, InputError
+from recipes.schema import DataConfig
+from recipes.section import InputError
 
 TRAIN, VALIDATION, TEST = range(3)
 

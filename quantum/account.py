@@ -16,7 +16,7 @@ from typing import Any
 
 from quantum.devices import fake_device
 from quantum.paid import HardwareError, Job
-from recipes.schema import InputError
+from recipes.section import InputError
 
 log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
 

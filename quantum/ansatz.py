@@ -12,7 +12,7 @@ import numpy as np
 
 from quantum.angles import free
 from quantum.gates import bound_matrix
-from recipes.schema import RecipeError
+from recipes.section import RecipeError
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit

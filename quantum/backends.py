@@ -17,7 +17,7 @@ from quantum.density import Channel, depolarizing_transfer
 from quantum.devices import fake_device, fingerprint, known, placed
 from quantum.executor import CheckedExecutor, Executor, Floats, Run, drawn, fits
 from quantum.mitigation import confused, mitigated
-from recipes.schema import split_executor
+from recipes.executor import split_executor
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit

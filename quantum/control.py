@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from data.streams import stream
 from quantum.readout import Floats, softmax
-from recipes.schema import RecipeError
+from recipes.section import RecipeError
 
 TOLERANCE = 0.05  # of the student's parameter count
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from data.assets import cache_folder, made
 from quantum.executor import Floats
-from recipes.schema import InputError, RecipeError
+from recipes.section import InputError, RecipeError
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit

@@ -27,7 +27,7 @@ from quantum.compiled import CompiledProgram
 from quantum.passes import Squared
 from quantum.plan import Plan, plan
 from quantum.tensors import TorchProgram
-from recipes.schema import RecipeError
+from recipes.section import RecipeError
 
 if TYPE_CHECKING:
     from quantum.ansatz import Ansatz

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.streams import stream
-from recipes.schema import RecipeError, split_executor
+from recipes.executor import split_executor
+from recipes.section import RecipeError
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit

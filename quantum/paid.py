@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from quantum.journal import Entry, Journal
 from quantum.price import STOP_AT, TIME_LIMIT
-from recipes.schema import InputError
+from recipes.section import InputError
 
 log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
 

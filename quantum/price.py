@@ -8,7 +8,7 @@ time").
 
 from math import ceil
 
-from recipes.schema import InputError
+from recipes.section import InputError
 
 JOB_SECONDS = 2.0  # of a job, whatever is in it
 REP_DELAY_SECONDS = 250e-6  # between two executions, the default of IBM's backends

@@ -18,7 +18,7 @@ from math import pi
 from typing import TYPE_CHECKING, Any
 
 from quantum.angles import Angle, free
-from recipes.schema import RecipeError
+from recipes.section import RecipeError
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantum.angles import free
-from recipes.schema import InputError
+from recipes.section import InputError
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit

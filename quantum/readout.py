@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recipes.schema import RecipeError
+from recipes.section import RecipeError
 
 Floats = NDArray[np.float64]
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from quantum.angles import Evaluate, Values, evaluator, free
 from quantum.gates import bound_matrix
-from recipes.schema import RecipeError
+from recipes.section import RecipeError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from quantum.angles import Values, evaluator, free
 from quantum.gates import ROTATIONS, bound_matrix, kron, slim
-from recipes.schema import RecipeError
+from recipes.section import RecipeError
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit

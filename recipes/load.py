@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, TypeGuard, get_args, get_origin
 
 import yaml
 
-from recipes.schema import LARGEST, Recipe, RecipeError, Section, hints, shown
+from recipes.schema import Recipe
+from recipes.section import LARGEST, RecipeError, Section, hints, shown
 
 SHIPPED = Path(__file__).parent
 

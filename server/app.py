@@ -9,7 +9,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from recipes.load import from_run_config
-from recipes.schema import InputError
+from recipes.section import InputError
 from strategies.wire import check_flower
 
 log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say

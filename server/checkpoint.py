@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from data.whole import flush
-from recipes.schema import InputError
+from recipes.section import InputError
 from strategies.messages import Arrays
 from strategies.state import ArmState, State
 

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from recipes.schema import InputError, Recipe
+from recipes.schema import Recipe
+from recipes.section import InputError
 from server.outcome import Outcome
 from server.statistics import FEWEST, LEVEL, Difference, Estimate, difference, estimate, mean
 

@@ -8,7 +8,7 @@ from quantum.circuits import CIRCUITS
 from quantum.effective import effective_weights
 from quantum.feature_maps import FEATURE_MAPS, features
 from recipes.load import near
-from recipes.schema import InputError
+from recipes.section import InputError
 
 COUNTABLE = 2**28  # gates × weights × basis states: the rank takes seconds below it
 

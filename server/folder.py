@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from data.whole import write_whole
-from recipes.schema import InputError, Recipe
+from recipes.schema import Recipe
+from recipes.section import InputError
 
 APP = Path(__file__).resolve().parent.parent
 PACKAGES = ("flwr", "ray", "numpy", "scipy", "scikit-learn", "qiskit", "torch", "transformers", "peft")

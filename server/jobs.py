@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from recipes.schema import InputError
+from recipes.section import InputError
 from server.compare import compare
 from server.folder import APP
 from server.outcome import Outcome, outcome

@@ -9,7 +9,8 @@ import psutil
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from recipes.schema import InputError, Recipe
+from recipes.schema import Recipe
+from recipes.section import InputError
 from server.checkpoint import newest
 from server.flower import OwnLink, end, environment, keep_log, started_for, status, submit, superlink
 from server.ledger import Ledger

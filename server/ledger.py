@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data.whole import write_whole
-from recipes.schema import InputError
+from recipes.section import InputError
 
 SCHEMA = 1
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recipes.schema import InputError
+from recipes.section import InputError
 from strategies.failure import RunFailedError
 
 PATIENCE_SECONDS = 10.0

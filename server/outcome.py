@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.load import load
-from recipes.schema import InputError, Recipe
+from recipes.schema import Recipe
+from recipes.section import InputError
 from server.ledger import Line, whole
 
 ALONE = ("head", "logistic", "majority")  # what needs no student, as far as a ledger has it

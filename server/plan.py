@@ -8,7 +8,8 @@ from rich.table import Table
 from quantum.arms import arms
 from quantum.backends import method
 from quantum.circuit_student import CircuitStudent
-from recipes.schema import Recipe, TeacherConfig, split_executor
+from recipes.executor import split_executor
+from recipes.schema import Recipe, TeacherConfig
 from server.price import most_evaluations, price
 from server.ready import ready
 from strategies.wire import count_bytes

@@ -13,7 +13,8 @@ from quantum.arms import arms
 from quantum.executor import CheckedExecutor
 from quantum.journal import Journal
 from quantum.price import STOP_AT, executions, seconds, spend_for
-from recipes.schema import InputError, Recipe
+from recipes.schema import Recipe
+from recipes.section import InputError
 from server.ready import at_hand, ready
 
 ROWS = (300, 100)  # train and test, of a client whose rows are not known yet

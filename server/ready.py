@@ -8,7 +8,9 @@ from data.split import deal
 from quantum.arms import arms
 from quantum.executor import executor
 from quantum.reduction import reduction
-from recipes.schema import Recipe, RecipeError, split_executor
+from recipes.executor import split_executor
+from recipes.schema import Recipe
+from recipes.section import RecipeError
 from teacher.encoders import encoder
 from teacher.models import at_hand as model_at_hand
 from teacher.models import check_encoder, check_teacher

@@ -18,7 +18,8 @@ from pathlib import Path
 from rich.console import Console
 
 from data.whole import write_whole
-from recipes.schema import InputError, Recipe
+from recipes.schema import Recipe
+from recipes.section import InputError
 from server.checkpoint import newest
 from server.flower import Link, status, submit
 from server.ledger import Ledger

@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 from recipes.load import load
-from recipes.schema import InputError, Recipe
+from recipes.schema import Recipe
+from recipes.section import InputError
 from server.checkpoint import newest
 from server.folder import run_name
 from server.ledger import whole

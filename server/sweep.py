@@ -17,7 +17,8 @@ from typing import Literal
 
 from data.whole import write_whole
 from recipes.load import load
-from recipes.schema import InputError, Recipe, RecipeError
+from recipes.schema import Recipe
+from recipes.section import InputError, RecipeError
 from server.ledger import whole
 from server.outcome import reached
 

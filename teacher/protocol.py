@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from recipes.schema import InputError, TeacherConfig
+from recipes.schema import TeacherConfig
+from recipes.section import InputError
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -12,7 +12,7 @@ from qiskit.circuit import Gate, Parameter
 from qiskit.quantum_info import Statevector, random_unitary
 
 from quantum.ansatz import Ansatz, AnsatzError
-from recipes.schema import RecipeError
+from recipes.section import RecipeError
 
 A, B, C = Parameter("a"), Parameter("b"), Parameter("c")
 

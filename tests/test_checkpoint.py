@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from recipes.schema import InputError
+from recipes.section import InputError
 from server import checkpoint
 from strategies.state import ArmState, State
 

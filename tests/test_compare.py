@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recipes.load import load
-from recipes.schema import InputError
+from recipes.section import InputError
 from server.bands import bands
 from server.compare import Pair, compare, reading
 from server.outcome import outcome

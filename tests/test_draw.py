@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from quantum.circuits import CIRCUITS
 from quantum.feature_maps import FEATURE_MAPS
-from recipes.schema import InputError
+from recipes.section import InputError
 from server.cli import command
 from server.draw import drawn
 

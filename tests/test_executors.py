@@ -20,8 +20,9 @@ from quantum.density import Channel, depolarizing_transfer
 from quantum.executor import EXECUTORS, executor, visit_seed
 from quantum.mitigation import confused, mitigated, nearest_probabilities
 from quantum.vqc import vqc
-from recipes.schema import EXECUTORS as NAMED
-from recipes.schema import InputError, RecipeError, split_executor
+from recipes.executor import EXECUTORS as NAMED
+from recipes.executor import split_executor
+from recipes.section import InputError, RecipeError
 
 SHOTS = 4096
 RISK = 1e-6  # that a test fails by bad luck, over all its frequencies

@@ -11,7 +11,7 @@ from client import round as visits
 from client.lessons import attend
 from client.participant import participant
 from recipes.load import load
-from recipes.schema import InputError
+from recipes.section import InputError
 from server import checkpoint
 from server.ledger import lines, untimed
 from server.summary import regulated

@@ -15,7 +15,8 @@ from quantum.optimise import OPTIMISERS
 from quantum.qcnn import n_weights
 from quantum.readout import READOUTS, Readout
 from quantum.twin import NetworkOutputs
-from recipes.schema import OptimiserConfig, RecipeError, StudentConfig
+from recipes.schema import OptimiserConfig, StudentConfig
+from recipes.section import RecipeError
 
 QUANTUM = [kind for kind in STUDENTS if kind != "noop"]
 

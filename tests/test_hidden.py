@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from recipes.schema import FeaturesConfig, InputError
+from recipes.schema import FeaturesConfig
+from recipes.section import InputError
 from teacher import machine
 from teacher.encoders import encoder
 

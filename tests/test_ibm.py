@@ -22,7 +22,8 @@ from quantum.ibm import Site, confusion, counts_of, through
 from quantum.journal import Journal
 from quantum.paid import HardwareError
 from quantum.price import executions, seconds
-from recipes.schema import HardwareConfig, InputError
+from recipes.schema import HardwareConfig
+from recipes.section import InputError
 
 TOKEN = "not-a-real-token-0123456789"
 

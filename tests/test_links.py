@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from recipes.load import load
-from recipes.schema import InputError
+from recipes.section import InputError
 from server.certificates import AUTHORITY, CERTIFICATE, KEY, certify
 from server.flower import free_port
 from server.launch import launch

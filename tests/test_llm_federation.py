@@ -6,7 +6,7 @@ from math import log
 import pytest
 
 from recipes.load import load
-from recipes.schema import InputError
+from recipes.section import InputError
 from server.ledger import lines, untimed
 from server.ready import ready
 from teacher import lora

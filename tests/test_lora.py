@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from recipes.schema import InputError, TeacherConfig
+from recipes.schema import TeacherConfig
+from recipes.section import InputError
 from teacher import lora
 from teacher.protocol import TeacherError, teacher
 

@@ -14,7 +14,7 @@ from qiskit.quantum_info import Statevector, random_unitary
 
 from quantum.circuits import CIRCUITS
 from quantum.qasm import DIGITS, QasmError, dumps, fingerprint, load, loads, trained
-from recipes.schema import InputError
+from recipes.section import InputError
 
 GATES = {
     name: gate

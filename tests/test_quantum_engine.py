@@ -23,7 +23,7 @@ from quantum.layered import layered
 from quantum.reupload import reupload
 from quantum.ring import ring
 from quantum.vqc import vqc
-from recipes.schema import RecipeError
+from recipes.section import RecipeError
 
 GATES = {  # every standard gate of Qiskit: name → gate
     name: gate for name, gate in get_standard_gate_name_mapping().items() if isinstance(gate, Gate)

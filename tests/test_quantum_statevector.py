@@ -13,7 +13,7 @@ from quantum.circuits import CIRCUITS
 from quantum.feature_maps import FEATURE_MAPS
 from quantum.statevector import Compiled, probabilities
 from quantum.vqc import vqc
-from recipes.schema import RecipeError
+from recipes.section import RecipeError
 
 GATES = {  # name → (qubits, parameters)
     **dict.fromkeys(("h", "x", "y", "z", "s", "t"), (1, 0)),

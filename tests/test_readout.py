@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from quantum.objective import cross_entropy
 from quantum.readout import READOUTS, SHARPNESS, readout
-from recipes.schema import RecipeError
+from recipes.section import RecipeError
 
 
 @pytest.mark.parametrize("kind", READOUTS)

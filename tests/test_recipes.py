@@ -16,7 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recipes.load import about, build, checked, every_key, from_run_config, load, merged, parse, shipped
-from recipes.schema import Between, Recipe, RecipeError, Section, hints
+from recipes.schema import Recipe
+from recipes.section import Between, RecipeError, Section, hints
 
 APP = Path(__file__).parents[1]
 DEFAULTS = Recipe()

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from recipes.load import load
-from recipes.schema import InputError
+from recipes.section import InputError
 from server import remote
 from server.flower import Link
 from server.folder import current_folder, new_folder

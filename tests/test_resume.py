@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recipes.load import load
-from recipes.schema import InputError
+from recipes.section import InputError
 from server import checkpoint
 from server.folder import new_folder, run_name
 from server.ledger import SCHEMA, Ledger, lines

@@ -12,7 +12,7 @@ from qiskit.quantum_info import Statevector
 from quantum.ansatz import Ansatz
 from quantum.executor import exact
 from quantum.shift import FOUR, TWO, rule, shifts
-from recipes.schema import RecipeError
+from recipes.section import RecipeError
 
 GATES = {  # name → (qubits, terms of each angle)
     **dict.fromkeys(("rx", "ry", "rz", "p"), (1, (TWO,))),

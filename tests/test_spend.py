@@ -11,7 +11,7 @@ from client.site import allowance
 from quantum.account import Fakes
 from quantum.paid import HardwareError
 from recipes.load import load
-from recipes.schema import InputError, RecipeError
+from recipes.section import InputError, RecipeError
 from server.cli import command
 from server.ledger import lines
 from server.price import afford, price, spent_in

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from recipes.load import load
-from recipes.schema import InputError, RecipeError
+from recipes.section import InputError, RecipeError
 from server.ablation import VARIATIONS, ablation
 from server.jobs import finish, only_one, started, work
 from server.sweep import grid, planned, runs_in, split, standings

@@ -7,7 +7,7 @@ import pytest
 from bench import reviews
 from bench.tables import README, RESULTS, TABLES, named, rendered
 from recipes.load import load
-from recipes.schema import InputError
+from recipes.section import InputError
 from server.outcome import outcome
 
 RUN_AGAIN = "run: make tables"

@@ -12,7 +12,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from data.assets import DataError, extract
 from data.stages import Stage
-from recipes.schema import FeaturesConfig, InputError
+from recipes.schema import FeaturesConfig
+from recipes.section import InputError
 from teacher import frozen, kept
 from teacher.encoders import ENCODERS, encoder
 
