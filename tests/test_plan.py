@@ -31,7 +31,7 @@ SAID = {
 }
 
 
-@pytest.mark.parametrize(("overrides", "said"), SAID.items(), ids=str)
+@pytest.mark.parametrize(("overrides", "said"), SAID.items(), ids=[" ".join(key) or "as it is" for key in SAID])
 def test_a_plan_says_in_words_what_the_recipe_means(overrides, said):
     words, line = said
     assert words(load("smoke", overrides)) == line
