@@ -10,6 +10,7 @@ from quantum.arms import STUDENTS, student, twin
 from quantum.circuit_student import CircuitOutputs
 from quantum.control import hidden_layer
 from quantum.executor import executor
+from quantum.guidance import UNGUIDED, Guidance
 from quantum.objective import Loss
 from quantum.optimise import OPTIMISERS
 from quantum.qcnn import n_weights
@@ -39,21 +40,26 @@ def rows(n_rows, seed, classes=2):
     return draws.uniform(0, 1, (n_rows, 4)), draws.integers(0, classes, n_rows)
 
 
-def both_losses(kind, read, seed, classes=2):
+def both_losses(kind, read, seed, classes=2, guidance=UNGUIDED):
     """The loss of a quantum student and that of its twin, each with angles to try."""
     draws, (x, labels) = np.random.default_rng(seed), rows(6, seed, classes)
     config = StudentConfig(kind=kind, readout=read)
     one, other = student(config, classes), twin(config, classes)
-    yield Loss(CircuitOutputs(one, x, None), one.readout, labels), draws.normal(0, 1, one.parameters)
+    theta, start = draws.normal(0, 1, (2, one.parameters))
+    yield Loss(CircuitOutputs(one, x, None), one.readout, labels, guidance, start), theta
     logits = Readout(np.eye(classes), softmax=True)
-    yield Loss(NetworkOutputs(other.network, x), logits, labels), draws.normal(0, 1, other.parameters)
+    theta, start = draws.normal(0, 1, (2, other.parameters))
+    yield Loss(NetworkOutputs(other.network, x), logits, labels, guidance, start), theta
 
 
 @pytest.mark.parametrize("kind", QUANTUM)
 @pytest.mark.parametrize("read", READOUTS)
 @pytest.mark.parametrize("classes", [2, 3])
-def test_both_gradients_of_student_and_twin_are_those_of_finite_differences(kind, read, classes):
-    for loss, theta in both_losses(kind, read, 3, classes):
+@pytest.mark.parametrize("guided", [False, True])
+def test_both_gradients_of_student_and_twin_are_those_of_finite_differences(kind, read, classes, guided):
+    soft = np.random.default_rng(1).dirichlet(np.ones(classes), 6)
+    guidance = Guidance(soft, weight=0.5, temperature=2.0, proximal=0.1) if guided else UNGUIDED
+    for loss, theta in both_losses(kind, read, 3, classes, guidance):
         steps = 1e-5 * np.eye(len(theta))
         slope = (loss.losses(theta + steps) - loss.losses(theta - steps)) / 2e-5
         for value, gradient in (loss.exact(theta), loss.shifted(theta)):
