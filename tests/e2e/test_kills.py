@@ -15,8 +15,8 @@ from server.ledger import lines
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(1200)]
 
-CHANGES = "clients=2 rounds=3 features.reduction=pca"
-SENT_SECONDS = 2.0  # after the end of a round, the next is on its way
+CHANGES = "clients=2 rounds=5 features.reduction=pca"
+SENT_SECONDS = 0.5  # after the end of a round, the next is on its way; it takes two or more
 
 
 def until(claim, process, home):
