@@ -18,11 +18,12 @@ from rich.table import Table
 
 from bench.machine import facts, load, wide_console
 from bench.peer import PEERS, Answer, Peer, PeerError, peer
+from data.whole import write_whole
 
 RESULTS = Path(__file__).parent / "results" / "gradients.json"
 TURNS = 7
 MOST_SECONDS = 5.0  # for one forward and backward, once warm
-REPLY_SECONDS = 180.0  # for the first, with whatever a peer compiles
+REPLY_SECONDS = 180.0  # for the first two, with whatever a peer compiles
 AGREE = 1e-3  # of the largest slope; single precision on both sides
 WORKS: dict[str, dict[str, Any]] = {  # row → circuit and batch
     "ring 13×16, probabilities": {"work": "ring", "qubits": 13, "reps": 16, "rows": 1},
@@ -47,17 +48,18 @@ def main() -> None:
     """Measure, print the table, write the results file."""
     asked = argparse.ArgumentParser(prog="bench.gradients", description=(__doc__ or "").split("\n")[0])
     asked.add_argument("--turns", type=int, default=TURNS)
+    asked.add_argument("--patience", type=float, default=REPLY_SECONDS, help="seconds for a peer's first answer")
     asked.add_argument("--results", type=Path, default=RESULTS)
     said = asked.parse_args()
     results = {**facts(("torch", "numpy", "qiskit")), "schema": 1, "turns": said.turns, "rows": []}
-    for name in WORKS:
-        results["rows"].append(row(name, said.turns))
     said.results.parent.mkdir(parents=True, exist_ok=True)
-    said.results.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    wide_console().print(table(results))
+    for name in WORKS:
+        results["rows"].append(row(name, said.turns, said.patience))
+        write_whole(said.results, (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode())
+        wide_console().print(table(results))
 
 
-def row(name: str, turns: int) -> dict[str, Any]:
+def row(name: str, turns: int, patience: float = REPLY_SECONDS) -> dict[str, Any]:
     """One work on every side: fresh processes, so that peak memory is this work's."""
     work, args = WORKS[name]["work"], arguments(**WORKS[name])
     answers: dict[str, list[Answer]] = {}
@@ -66,7 +68,7 @@ def row(name: str, turns: int) -> dict[str, Any]:
         sides: dict[str, Peer] = {}
         for side, (peer_name, told) in SIDES.items():
             try:
-                sides[side] = open_sides.enter_context(_side(side, peer_name))
+                sides[side] = open_sides.enter_context(_side(side, peer_name, patience))
                 first = sides[side].ask(work, args | told, warmup=1)
             except PeerError as error:
                 reasons[side] = str(error)
@@ -139,10 +141,10 @@ def _shown(one: dict[str, Any], side: str) -> str:
     return f"{c['ms']:.1f}{star} ({ratio:.0f}×, {c['mb']:.0f} MB){wrong}"
 
 
-def _side(side: str, peer_name: str) -> Peer:
+def _side(side: str, peer_name: str, patience: float) -> Peer:
     if peer_name == "ours":
         return Peer(side, [sys.executable, "-u", str(PEERS / "ours.py")])
-    return peer(peer_name, REPLY_SECONDS)
+    return peer(peer_name, patience)
 
 
 if __name__ == "__main__":
