@@ -47,7 +47,7 @@ def test_the_table_shows_ratios_reasons_and_disagreement(monkeypatch):
         "PennyLane": Fake("pl", 0.1, None),
     }
     monkeypatch.setattr(gradients, "SIDES", {name: (name, {}) for name in sides})
-    monkeypatch.setattr(gradients, "_side", lambda side, _: sides[side])
+    monkeypatch.setattr(gradients, "_side", lambda side, *_: sides[side])
     row = gradients.row(next(iter(gradients.WORKS)), turns=3)
     assert (sides["TensorCircuit"].asked, sides["DeepQuantum"].asked) == (4, 1)
     head = {"commit": "abc", "machine": {"cpu": "CPU", "load": 0.5}, "turns": 3}
