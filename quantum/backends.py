@@ -14,7 +14,7 @@ import numpy as np
 
 from data.streams import stream
 from quantum.density import Channel, depolarizing_transfer
-from quantum.devices import fake_device, fingerprint, known, placed
+from quantum.devices import cache_key, fake_device, known, placed
 from quantum.executor import CheckedExecutor, Executor, Floats, Run, drawn, fits
 from quantum.mitigation import confused, mitigated
 from recipes.executor import split_executor
@@ -97,7 +97,7 @@ def once(make: Callable[[QuantumCircuit], Made]) -> Callable[[QuantumCircuit], M
     kept: dict[str, Made] = {}
 
     def get(circuit: QuantumCircuit) -> Made:
-        key = fingerprint(circuit)
+        key = cache_key(circuit)
         if key not in kept:
             kept[key] = make(circuit)
         return kept[key]

@@ -44,7 +44,7 @@ class Placed:
 
 def placed(circuit: QuantumCircuit, device: str) -> Placed:
     """The circuit on a fake device; placed once, then read from the cache folder."""
-    path = cache_folder() / "devices" / f"{device}-{fingerprint(circuit)}.json"
+    path = cache_folder() / "devices" / f"{device}-{cache_key(circuit)}.json"
     if not path.exists():
         made(path.parent)
         partial = path.with_suffix(f".{os.getpid()}")
@@ -74,7 +74,7 @@ def fake_device(name: str) -> Any:
     return classes[name]()
 
 
-def fingerprint(circuit: QuantumCircuit) -> str:
+def cache_key(circuit: QuantumCircuit) -> str:
     """Names a circuit across processes: its bytes at one set of angles, the names of its parameters, the libraries."""
     from qiskit import qpy
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from data.streams import stream
 from quantum.account import Fakes, cloud
 from quantum.backends import columns, once
-from quantum.devices import fingerprint
+from quantum.devices import cache_key
 from quantum.executor import CheckedExecutor, Floats
 from quantum.journal import Journal
 from quantum.mitigation import mitigated
@@ -73,7 +73,7 @@ class Sampled:
         """The job of this call: its name, what it runs and what it costs."""
         hardware = self.site.hardware
         backend = self.backend(circuit.num_qubits)
-        name = fingerprint(circuit)
+        name = cache_key(circuit)
         isa, calibration = transpiler(backend)(circuit)
         values_BP = rows_BP[:, columns(isa, circuit)] if circuit.parameters else np.zeros((len(rows_BP), 1))
         pubs: list[Any] = [(isa, values_BP)]

@@ -343,10 +343,10 @@ def test_circuits_that_differ_have_fingerprints_that_do():
     other = crooked().copy()
     other.ry(0.4, 1)
     renamed = crooked().assign_parameters({crooked().parameters[0]: Parameter("z")})
-    prints = [devices.fingerprint(one) for one in (crooked(), changed, other, renamed)]
+    prints = [devices.cache_key(one) for one in (crooked(), changed, other, renamed)]
     assert len(set(prints)) == 4
     again = crooked().copy(name="another")
-    assert devices.fingerprint(again) == prints[0]
+    assert devices.cache_key(again) == prints[0]
 
 
 def test_a_deep_wide_circuit_goes_by_trajectories_and_says_so(monkeypatch, caplog):
