@@ -99,6 +99,7 @@ def test_a_killed_node_whose_key_is_refused_for_a_minute_gets_in_again(nodes, cl
     door.touch()
     here = nodes(f"[ -e {door} ] && echo 'SuperNode ID: 7' && exec sleep 60; echo '[code: 2004]'; exit 1")
     joined(tmp_path / "client-000.log", 1)
+    joined(tmp_path / "client-001.log", 1)
     door.unlink()
     clock[0] += 30.0
     here.nodes[0].process.kill()
