@@ -5,7 +5,7 @@ A section checks itself when it is made, from YAML or from Python, so an impossi
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from math import ceil, pi
 from string import ascii_letters, digits
@@ -15,6 +15,9 @@ from recipes.executor import READOUT_ERRORS, split_executor
 from recipes.section import Between, RecipeError, Section, hints, refuse_changed, shown
 
 NAME = set(ascii_letters + digits + ".-_")
+EXACT_GRADIENT = 3  # evaluations that a pass of the rows with exact gradients costs; quantum/search.py says why
+SLOWEST = 1e-30  # learning rate that a decay over many rounds leaves
+MINIBATCHED: tuple[str, ...] = ()  # students of thousands of numbers, which `minibatch` alone trains
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,17 +89,38 @@ class StudentConfig(Section):
 class OptimiserConfig(Section):
     """How a student is trained in one visit, within a budget of objective evaluations."""
 
-    kind: Literal["cobyla", "spsa", "adam", "shift"] = "cobyla"  # shift: adam on gradients out of circuits alone
+    kind: Literal["cobyla", "spsa", "adam", "shift", "minibatch"] = "cobyla"  # shift: adam on gradients out of circuits
     maxiter: Annotated[int, Between(1, 100000)] = 30  # evaluations in the first round; quantum/search.py counts them
     rhobeg: Annotated[float, Between(0, above=True)] = 0.3  # `cobyla`: first step, radians or units of a weight
     a: Annotated[float, Between(0, above=True)] = 2.0  # `spsa`: gain of the first step
     c: Annotated[float, Between(0, above=True)] = 0.2  # `spsa`: how far its two points lie from the centre
-    learning_rate: Annotated[float, Between(0, above=True)] = 0.2  # `adam` and `shift`
+    learning_rate: Annotated[float, Between(0, above=True)] = 0.2  # `adam`, `shift` and `minibatch`
+    epochs: Annotated[int, Between(1, 10000)] = 1  # `minibatch`: passes of the rows in the first round, for a maxiter
+    batch: Annotated[int, Between(1, 1_000_000)] = 128  # `minibatch`: rows a step
+    decay: Annotated[float, Between(0.01, 1)] = 1.0  # `minibatch`: of the learning rate, a round
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
-        read = {"cobyla": {"rhobeg"}, "spsa": {"a", "c"}}.get(self.kind, {"learning_rate"})
-        refuse_changed(self, f"{self.kind} does not read", *({"rhobeg", "a", "c", "learning_rate"} - read))
+        read = OPTIMISER_READS.get(self.kind, {"maxiter", "learning_rate"})
+        every = set(hints(OptimiserConfig)) - {"kind"}
+        refuse_changed(self, f"{self.kind} does not read", *(every - read))
+
+    @property
+    def budget(self) -> int:
+        """Evaluations in the first round; an epoch is a pass with gradients."""
+        return EXACT_GRADIENT * self.epochs if self.kind == "minibatch" else self.maxiter
+
+    def at(self, number: int) -> "OptimiserConfig":
+        """The same in a round: η_t = η·decay^(t − 1)."""
+        rate = self.learning_rate * self.decay ** (number - 1)
+        return replace(self, learning_rate=max(rate, SLOWEST)) if self.decay < 1 else self
+
+
+OPTIMISER_READS = {
+    "cobyla": {"maxiter", "rhobeg"},
+    "spsa": {"maxiter", "a", "c"},
+    "minibatch": {"epochs", "batch", "learning_rate", "decay"},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,6 +287,7 @@ class Recipe(Section):
             )
         self._check_executor()
         self._check_noop()
+        self._check_minibatch()
         if self.teacher.rounds > self.rounds:
             raise RecipeError(
                 f"teacher.rounds is {self.teacher.rounds}; it must be at most rounds, which is {self.rounds}"
@@ -303,6 +328,17 @@ class Recipe(Section):
             raise RecipeError("aggregate.mean is circular; a noop student has no angles: leave it out")
         if self.distil.weight or self.distil.proximal:
             raise RecipeError("distil has a weight or a proximal; a noop student learns nothing: leave them out")
+
+    def _check_minibatch(self) -> None:
+        if self.student.kind in MINIBATCHED and self.optimiser.kind != "minibatch":
+            raise RecipeError(
+                f"optimiser.kind is {self.optimiser.kind}; a {self.student.kind} student is trained by minibatch alone"
+            )
+        if self.optimiser.kind == "minibatch" and self.student.kind not in MINIBATCHED:
+            raise RecipeError(
+                f"optimiser.kind is minibatch; a {self.student.kind} student is trained on all its rows at once: "
+                f"use cobyla, spsa, adam or shift"
+            )
 
     def paid(self) -> bool:
         """Whether its circuits run on hardware that is paid for."""

@@ -81,7 +81,7 @@ def circuit(recipe: Recipe, model: CircuitStudent) -> str:
 def spends(recipe: Recipe, rows: int, most: int) -> str:
     """Circuits and shots at most, of the student's arm; the twin has none."""
     fits = recipe.rounds * recipe.clients
-    first, last = recipe.optimiser.maxiter, most
+    first, last = recipe.optimiser.budget, most
     each = f"{first}" if first == last else f"{first} growing to {last} at most"
     evaluations = f"{each} evaluations a client and round ({recipe.optimiser.kind}), at most {last * fits:,} an arm"
     if recipe.executor == "exact":
@@ -128,7 +128,7 @@ def teaching(recipe: Recipe) -> str:
 
 def regulation(recipe: Recipe) -> str:
     """What may move maxiter; whether it does, only a run can say."""
-    law, start, cap = recipe.regulate.law, recipe.optimiser.maxiter, recipe.regulate.cap
+    law, start, cap = recipe.regulate.law, recipe.optimiser.budget, recipe.regulate.cap
     if law == "none":
         return f"none: maxiter {start} in every round"
     when = "" if law == "twoway" else " where ρ > 1, in a client-round whose student is behind its teacher"

@@ -116,7 +116,7 @@ def spent_in(folder: Path) -> float:
 def most_evaluations(recipe: Recipe) -> int:
     """Objective evaluations in a round, at most."""
     optimiser, regulate = recipe.optimiser, recipe.regulate
-    return optimiser.maxiter if regulate.law == "none" else max(regulate.cap, optimiser.maxiter)
+    return optimiser.budget if regulate.law == "none" else max(regulate.cap, optimiser.budget)
 
 
 def rows_of(recipe: Recipe) -> tuple[int, int]:

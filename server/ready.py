@@ -33,7 +33,7 @@ def ready(recipe: Recipe, *, fetch: bool) -> int:
             for row in corpus.texts:
                 refuse_foreign(shortened(row), row)
     for name, arm in arms(recipe.student, n_classes).items():
-        if (least := arm.step(recipe.optimiser)) > recipe.optimiser.maxiter:
+        if (least := arm.step(recipe.optimiser)) > recipe.optimiser.budget:
             raise RecipeError(
                 f"optimiser.maxiter is {recipe.optimiser.maxiter}; one step of {recipe.optimiser.kind} on the {name} "
                 f"of {arm.parameters} parameters takes {least} evaluations: use at least as many, or another optimiser"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 HEAVY = ("qiskit", "scipy.optimize", "torch", "transformers", "flwr")
-TORCH = {"engine", "tensors", "passes", "compiled"}  # the engine with gradients is PyTorch's
+TORCH = {"engine", "tensors", "passes", "compiled", "minibatch"}  # gradients and networks are PyTorch's
 MODULES = [
     f"{folder}.{path.stem}"
     for folder in ("quantum", "teacher")

@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recipes.load import about, build, checked, every_key, from_run_config, load, merged, parse, shipped
-from recipes.schema import Recipe
+from recipes.schema import MINIBATCHED, OPTIMISER_READS, Recipe
 from recipes.section import Between, RecipeError, Section, hints
 
 APP = Path(__file__).parents[1]
@@ -65,8 +65,8 @@ def read(section, values):
     """The values without those that mean nothing beside the others."""
     unread = set()
     if section.__name__ == "OptimiserConfig":
-        means = {"cobyla": {"rhobeg"}, "spsa": {"a", "c"}}
-        unread = {"rhobeg", "a", "c", "learning_rate"} - means.get(values.get("kind", "cobyla"), {"learning_rate"})
+        reads = OPTIMISER_READS.get(values.get("kind", "cobyla"), {"maxiter", "learning_rate"})
+        unread = set(hints(section)) - reads - {"kind"}
     elif section.__name__ == "TeacherConfig":
         unread = {"rounds"} if values.get("federate", "none") == "none" else set()
         unread |= {"merged_rank"} if values.get("federate") != "exact" else set()
@@ -107,6 +107,8 @@ def consistent(values):
         for key in ("student", "optimiser", "teacher", "distil")
     )
     if teacher.rounds > values["rounds"]:
+        return False
+    if (optimiser.kind == "minibatch") != (student.kind in MINIBATCHED):
         return False
     if student.kind == "noop" and (aggregate.mean == "circular" or distil.weight or distil.proximal):
         return False
@@ -389,6 +391,17 @@ WRONG = {  # file's text, words after the file, the line
         "optimiser: {learning_rate: 0.5}",
         [],
         "r.yaml: optimiser.learning_rate is 0.5; cobyla does not read learning_rate: leave it out",
+    ),
+    "epochs for cobyla": (
+        "optimiser: {epochs: 2}",
+        [],
+        "r.yaml: optimiser.epochs is 2; cobyla does not read epochs: leave it out",
+    ),
+    "mini-batches of a vqc": (
+        "optimiser: {kind: minibatch}",
+        [],
+        "r.yaml: optimiser.kind is minibatch; a vqc student is trained on all its rows at once: "
+        "use cobyla, spsa, adam or shift",
     ),
     "a qcnn with reps": (
         "student: {kind: qcnn, reps: 2}",
