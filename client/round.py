@@ -12,7 +12,7 @@ from client.participant import Participant
 from client.regulator import Budget, regulate
 from data.baselines import logistic_regression, majority
 from quantum.guidance import Guidance, divergence
-from quantum.objective import cross_entropy
+from quantum.guidance import cross_entropy
 from strategies.messages import Answer, Assignment, Report, Score, Tuned
 
 log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say

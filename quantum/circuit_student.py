@@ -137,9 +137,7 @@ class CircuitOutputs:
             compiled = self.student.compiled
             return np.stack([compiled.probabilities(self._encoded, theta) for theta in thetas_EP]) @ self._matrix_DK
         ansatz = self.student.ansatz
-        rows = np.hstack([np.tile(self.x_BN, (len(thetas_EP), 1)), np.repeat(thetas_EP, len(self.x_BN), axis=0)])
-        column = {parameter: i for i, parameter in enumerate((*ansatz.inputs, *ansatz.weights))}
-        return self._run(ansatz.circuit, rows[:, [column[p] for p in ansatz.circuit.parameters]])
+        return self._run(ansatz.circuit, ansatz.rows(self.x_BN, thetas_EP))
 
     def exact(self, theta_P: Floats) -> tuple[Floats, Pullback]:
         """By automatic differentiation of the exact engine; a recipe of another executor is refused."""

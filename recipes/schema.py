@@ -14,10 +14,11 @@ from typing import Annotated, Literal
 from recipes.executor import READOUT_ERRORS, split_executor
 from recipes.section import Between, RecipeError, Section, hints, refuse_changed, shown
 
+MOST_QUBITS = 12  # of students whose whole state is computed for all rows at once
 NAME = set(ascii_letters + digits + ".-_")
 EXACT_GRADIENT = 3  # evaluations that a pass of the rows with exact gradients costs; quantum/search.py says why
 SLOWEST = 1e-30  # learning rate that a decay over many rounds leaves
-MINIBATCHED: tuple[str, ...] = ()  # students of thousands of numbers, which `minibatch` alone trains
+MINIBATCHED: tuple[str, ...] = ("layered",)  # students of thousands of numbers, which `minibatch` alone trains
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +66,12 @@ class FeaturesConfig(Section):
 class StudentConfig(Section):
     """The small model every client trains, and whether its classical twin trains beside it."""
 
-    kind: Literal["vqc", "qcnn", "reupload", "noop"] = "vqc"
-    readout: Literal["parity", "softmax"] = "parity"  # over the qubits that are read
-    qubits: Annotated[int, Between(2, 12)] = 4
+    kind: Literal["vqc", "qcnn", "reupload", "layered", "noop"] = "vqc"
+    readout: Literal["parity", "softmax", "dense"] = "parity"  # over the qubits that are read; dense is trained
+    qubits: Annotated[int, Between(2, 16)] = 4
     feature_map: Literal["ry", "z", "zz"] = "ry"
     scale: Annotated[float, Between(0, above=True)] = pi  # features in [0, 1] become angles in [0, scale]
+    angles: Literal["shifted", "tanh", "minmax"] = "shifted"  # `layered`: how the dense layer's outputs turn qubits
     reps: Annotated[int, Between(1, 20)] = 3  # not of a qcnn, whose layers follow from its qubits
     entanglement: Literal["linear", "reverse_linear", "circular", "full"] = "reverse_linear"  # not of a qcnn
     twin: bool = True
@@ -83,6 +85,25 @@ class StudentConfig(Section):
             )
         if self.kind == "qcnn":
             refuse_changed(self, "a qcnn has no", "reps", "entanglement")
+        if self.kind == "layered":
+            self._check_layered()
+            return
+        refuse_changed(self, f"a {self.kind} has no", "angles")
+        if self.readout == "dense":
+            raise RecipeError(f"readout is dense; a {self.kind} has no dense layers: use parity or softmax")
+        if self.qubits > MOST_QUBITS:
+            raise RecipeError(f"qubits is {self.qubits}; a {self.kind} has at most {MOST_QUBITS}")
+
+    def _check_layered(self) -> None:
+        """It reads the encoder's columns themselves, and its circuit is as published."""
+        refuse_changed(self, "a layered student has no", "feature_map", "scale")
+        if self.readout == "parity":
+            raise RecipeError("readout is parity; a layered student is read by ⟨Z⟩: use dense or softmax")
+        if self.entanglement not in ("circular", "linear"):
+            raise RecipeError(
+                f"entanglement is {self.entanglement}; a layered student has a ring or a chain of CNOT: use circular "
+                f"or linear"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,11 +146,23 @@ OPTIMISER_READS = {
 
 @dataclass(frozen=True, kw_only=True)
 class DistilConfig(Section):
-    """What a fit minimises beside the labels' loss: weight·KL(teacher‖student; T) + proximal/2·‖θ − θ_global‖²."""
+    """What a fit minimises: ν·CE + λ·KL(teacher‖student; T) + κ·JS + μ/2·‖θ − θ_global‖²; quantum/guidance.py."""
 
+    labels: Annotated[float, Between(0)] = 1.0  # ν
     weight: Annotated[float, Between(0)] = 0.0  # λ
+    shannon: Annotated[float, Between(0)] = 0.0  # κ
     temperature: Annotated[float, Between(0, above=True)] = 2.0  # T
     proximal: Annotated[float, Between(0)] = 0.0  # μ
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if not (self.labels or self.teaches):
+            raise RecipeError("labels, weight and shannon are 0; a fit needs labels or a teacher to learn from")
+
+    @property
+    def teaches(self) -> bool:
+        """Whether a teacher's soft labels are in it."""
+        return self.weight > 0 or self.shannon > 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,10 +344,11 @@ class Recipe(Section):
                 refuse_changed(self.hardware, f"executor {kind} has no", *hints(HardwareConfig))
             except RecipeError as error:
                 raise RecipeError(f"hardware.{error}") from None
-        if kind != "exact" and self.optimiser.kind == "adam":
+        if kind != "exact" and self.optimiser.kind in ("adam", "minibatch"):
+            instead = "use shift, spsa or cobyla" if self.optimiser.kind == "adam" else "leave executor out"
             raise RecipeError(
-                f"optimiser.kind is adam; its gradients are exact and executor {self.executor} has none: "
-                f"use shift, spsa or cobyla"
+                f"optimiser.kind is {self.optimiser.kind}; its gradients are exact and executor {self.executor} has "
+                f"none: {instead}"
             )
         if kind == "exact" and self.scored_by == "executor":
             raise RecipeError("scored_by is executor, which is exact already: leave it out")
@@ -326,7 +360,7 @@ class Recipe(Section):
             raise RecipeError(f"executor is {shown(self.executor)}; a noop student runs no circuits: leave it out")
         if self.aggregate.mean == "circular":
             raise RecipeError("aggregate.mean is circular; a noop student has no angles: leave it out")
-        if self.distil.weight or self.distil.proximal:
+        if self.distil.teaches or self.distil.proximal:
             raise RecipeError("distil has a weight or a proximal; a noop student learns nothing: leave them out")
 
     def _check_minibatch(self) -> None:

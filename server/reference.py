@@ -9,7 +9,7 @@ from data.split import deal
 from data.stages import Stage, through
 from quantum.arms import arms
 from quantum.circuit_student import CircuitStudent
-from quantum.objective import cross_entropy
+from quantum.guidance import cross_entropy
 from quantum.reduction import reduction
 from quantum.student import Student
 from recipes.schema import Recipe

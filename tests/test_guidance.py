@@ -9,7 +9,7 @@ from scipy.special import log_softmax, rel_entr
 
 from quantum.arms import student, twin
 from quantum.guidance import UNGUIDED, Guidance, divergence
-from quantum.objective import cross_entropy
+from quantum.guidance import cross_entropy
 from recipes.schema import OptimiserConfig, StudentConfig
 from teacher.soft_labels import softened
 
