@@ -82,5 +82,5 @@ def test_columns_far_larger_than_the_others_are_scaled_over_all_clients(tiny_llm
     stage = encoder(FeaturesConfig(encoder="hidden", model=str(tiny_llm()), layer=2))
     answers = [stage.local({}, rows, np.zeros(len(rows))) for rows in (TEXTS[:1], TEXTS[1:])]
     scaled = stage.apply(stage.merge({}, answers, [1, 3]), TEXTS)
-    assert_allclose(scaled.mean(axis=0), 0, atol=1e-9)
+    assert_allclose(scaled.mean(axis=0), 0, atol=1e-6)  # batch mates differ
     assert_allclose(scaled.std(axis=0), 1, atol=1e-6)
