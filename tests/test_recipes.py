@@ -71,6 +71,7 @@ def read(section, values):
     elif section.__name__ == "TeacherConfig":
         unread = {"rounds"} if values.get("federate", "none") == "none" else set()
         unread |= {"merged_rank"} if values.get("federate") != "exact" else set()
+        unread |= {"stride"} if values.get("kmer") == 0 else set()
     elif section.__name__ == "SelectConfig" and values.get("by") != "power-of-choice":
         unread = {"candidates"}
     elif section.__name__ == "AggregateConfig" and values.get("by", "fedavg") != "fedavg":
@@ -103,10 +104,15 @@ def consistent(values):
         DEFAULTS.select if values["select"] is MISSING else values["select"],
         DEFAULTS.aggregate if values["aggregate"] is MISSING else values["aggregate"],
     )
-    student, optimiser, teacher, distil = (
+    student, optimiser, teacher, distil, data = (
         getattr(DEFAULTS, key) if values[key] is MISSING else values[key]
-        for key in ("student", "optimiser", "teacher", "distil")
+        for key in ("student", "optimiser", "teacher", "distil", "data")
     )
+    if data.corpus == "genomic":
+        if (teacher.kind, teacher.kmer) == ("tiny", 0):
+            return False
+    elif teacher.stride is not None or not (teacher.kmer is None or data.corpus == "text"):
+        return False
     if teacher.rounds > values["rounds"]:
         return False
     if student.kind == "noop" and (aggregate.mean == "circular" or distil.weight or distil.proximal):
