@@ -103,17 +103,15 @@ def score(who: Participant, assignment: Assignment) -> Score:
         if executor and "student" in assignment.arms:  # a twin takes none
             shots = len(x) * (executor.shots or 0)
     vectors = [who.vectors(rows, assignment.shared) for rows in (train_rows, test)] if who.stages else None
-    common = majority(train_rows.labels, test.labels)
+    guess = who.head(test, assignment.shared)
     return Score(
         client=who.number,
         examples=len(test.labels),
         accuracy=accuracy,
         loss=loss,
-        majority=common,
-        head=float(np.mean(guess == test.labels))
-        if (guess := who.head(test, assignment.shared)) is not None
-        else common,
-        logistic=logistic_regression(vectors[0], train_rows.labels, vectors[1], test.labels) if vectors else common,
+        majority=majority(train_rows.labels, test.labels),
+        head=None if guess is None else float(np.mean(guess == test.labels)),
+        logistic=logistic_regression(vectors[0], train_rows.labels, vectors[1], test.labels) if vectors else None,
         shots=shots,
         seconds=time.monotonic() - began,
     )
