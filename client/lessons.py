@@ -45,6 +45,8 @@ def attend(who: Participant, assignment: Assignment) -> tuple[Lessons, list[Tune
     """
     run, number = assignment.run, assignment.teacher_round
     config = who.recipe.teacher
+    if config.kind == "none":
+        return silence(who), [], ""
     tunes = config.tunes(assignment.round)
     kept, note = recalled(who, run, number), ""
     if number > OWN and not kept and not assignment.teacher:
@@ -80,13 +82,13 @@ def said(who: Participant, teacher: Teacher) -> Lessons:
     distil, share = who.recipe.distil, who.share
     texts = share.train.texts + share.unlabelled.texts
     beliefs_VK = teacher.soft_labels(share.validation.texts, 1.0)
-    soft_BK = teacher.soft_labels(texts, distil.temperature) if distil.weight else beliefs_VK[:0]
+    soft_BK = teacher.soft_labels(texts, distil.temperature) if distil.teaches else beliefs_VK[:0]
     loss, accuracy, _ = held_out(beliefs_VK, share.validation.labels)
     return Lessons(soft_BK, beliefs_VK, loss, accuracy)
 
 
 def silence(who: Participant) -> Lessons:
-    """Of a client whose rows no teacher can be tuned on: nothing to distil, and the loss of knowing nothing, ln K."""
+    """Of a client without a teacher: nothing to distil, and the loss of knowing nothing, ln K."""
     evenly_VK = np.full((len(who.share.validation), who.n_classes), 1 / who.n_classes)
     return Lessons(evenly_VK[:0], evenly_VK, ln(who.n_classes), 1 / who.n_classes)
 

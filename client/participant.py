@@ -14,10 +14,10 @@ from data.split import Deal, Rows, deal
 from data.stages import Stage, arrays_of, through
 from quantum.arms import arms
 from quantum.executor import Executor, executor, visit_seed
-from quantum.reduction import TrainedReduction, reduction
+from quantum.reduction import TrainedReduction, stages
 from quantum.student import Student
 from recipes.load import load as load_recipe
-from recipes.schema import Recipe
+from recipes.schema import UNSTAGED, Recipe
 from strategies.messages import Arrays, Assignment
 from teacher.encoders import encoder
 from teacher.protocol import Teacher, teacher
@@ -30,11 +30,10 @@ class Participant:
         corpus, dealt = dealt_corpus(recipe.as_json())
         self.recipe, self.number = recipe, number
         self.share, self.n_classes = dealt.shares[number], len(corpus.classes)
-        self.arms: dict[str, Student] = arms(recipe.student, self.n_classes)
-        self.stages: list[Stage] = []
-        if recipe.student.kind != "noop":
-            first = encoder(recipe.features)
-            self.stages = [first, reduction(recipe.features, first.size, recipe.student.qubits, self.n_classes)]
+        staged = recipe.student.kind not in UNSTAGED
+        self.stages: list[Stage] = stages(recipe, encoder(recipe.features), self.n_classes) if staged else []
+        columns = self.stages[0].size if staged else 0
+        self.arms: dict[str, Student] = arms(recipe.student, self.n_classes, client=number, columns=columns)
         self._vectors: dict[Any, NDArray[np.float64]] = {}
 
     def new_teacher(self) -> Teacher:
@@ -66,7 +65,7 @@ class Participant:
 
     def features(self, rows: Rows, shared: Arrays) -> Any:
         """Rows as the numbers a student reads; texts themselves when there are no stages."""
-        return through(self.stages[1:], shared, self.vectors(rows, shared)) if self.stages else rows.texts
+        return through(self.stages[1:], shared, self.vectors(rows, shared)) if self.stages else rows.raw
 
     def fitted(self, shared: Arrays, *, taught: bool) -> Any:
         """What a student is fitted on: the labelled rows, then, when a teacher speaks of them, the others."""

@@ -6,13 +6,13 @@ from contextlib import nullcontext
 
 import numpy as np
 
-from client.lessons import attend
+from client.lessons import Lessons, attend
 from client.memory import Memory, recall, remember
 from client.participant import Participant
 from client.regulator import Budget, regulate
 from data.baselines import logistic_regression, majority
-from quantum.guidance import Guidance, divergence
-from quantum.guidance import cross_entropy
+from quantum.guidance import Guidance, cross_entropy, divergence
+from recipes.schema import DistilConfig
 from strategies.messages import Answer, Assignment, Report, Score, Tuned
 
 log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
@@ -43,10 +43,9 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
     if budget.requested > budget.maxiter:
         notes.append(budget.held_back(recipe.regulate.law))
         log.warning("round %d  client %03d  %s", assignment.round, who.number, notes[-1])
-    distil, seed = recipe.distil, who.seed(assignment.round)
+    seed = who.seed(assignment.round)
     optimiser = recipe.optimiser.at(assignment.round)
-    weight = distil.weight if len(lessons.soft) else 0.0  # nobody teaches a client without a teacher
-    guidance = Guidance(lessons.soft, weight, distil.temperature, distil.proximal)
+    guidance = guided(recipe.distil, lessons)
     reports: list[Report | Tuned] = []
     for name, arrays in assignment.arms.items():
         arm = who.arms[name]
@@ -68,6 +67,7 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
                 teacher_loss=lessons.loss,
                 teacher_accuracy=lessons.accuracy,
                 divergence=divergence(lessons.beliefs, probs_BK),
+                terms=guidance.terms(arm.predict(fit.arrays, x), labels) if guidance.teaches else {},
                 rho=budget.rho,
                 requested=budget.requested,
                 maxiter=budget.maxiter,
@@ -88,6 +88,13 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
     return reports + tuned
 
 
+def guided(config: DistilConfig, lessons: Lessons) -> Guidance:
+    """What a client's fits minimise; one without a teacher, as its note says, has its labels alone."""
+    if not len(lessons.soft):
+        return Guidance(lessons.soft, proximal=config.proximal)
+    return Guidance(lessons.soft, config.weight, config.temperature, config.proximal, config.labels, config.shannon)
+
+
 def score(who: Participant, assignment: Assignment) -> Score:
     """The final arrays of every arm on this client's test rows, beside what needs no federation at all."""
     began = time.monotonic()
@@ -103,17 +110,15 @@ def score(who: Participant, assignment: Assignment) -> Score:
         if executor and "student" in assignment.arms:  # a twin takes none
             shots = len(x) * (executor.shots or 0)
     vectors = [who.vectors(rows, assignment.shared) for rows in (train_rows, test)] if who.stages else None
-    common = majority(train_rows.labels, test.labels)
+    guess = who.head(test, assignment.shared)
     return Score(
         client=who.number,
         examples=len(test.labels),
         accuracy=accuracy,
         loss=loss,
-        majority=common,
-        head=float(np.mean(guess == test.labels))
-        if (guess := who.head(test, assignment.shared)) is not None
-        else common,
-        logistic=logistic_regression(vectors[0], train_rows.labels, vectors[1], test.labels) if vectors else common,
+        majority=majority(train_rows.labels, test.labels),
+        head=None if guess is None else float(np.mean(guess == test.labels)),
+        logistic=logistic_regression(vectors[0], train_rows.labels, vectors[1], test.labels) if vectors else None,
         shots=shots,
         seconds=time.monotonic() - began,
     )

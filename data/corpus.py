@@ -1,4 +1,4 @@
-"""A corpus: labelled texts and the domain each came from, however they were found."""
+"""A corpus: labelled texts or images and the domain each came from, however they were found."""
 
 import re
 from collections.abc import Callable
@@ -29,6 +29,7 @@ class Corpus:
     source: str = ""  # where it was found
     splits: NDArray[np.int64] | None = None  # TRAIN, VALIDATION or TEST of every row, where it came divided so
     dropped: dict[str, int] = field(default_factory=dict)  # why → rows as found that are not here
+    images: NDArray[np.uint8] | None = None  # (rows, channels, height, width), in place of texts
 
 
 def load(config: DataConfig, seed: int) -> Corpus:
@@ -116,6 +117,14 @@ def divided(config: DataConfig, seed: int) -> Corpus:
     return read(config)
 
 
+def images(config: DataConfig, seed: int) -> Corpus:
+    """A published data set of images."""
+    from data import images
+
+    found: Corpus = getattr(images, config.corpus)()
+    return found
+
+
 CORPORA: dict[str, Callable[[DataConfig, int], Corpus]] = {
     "synthetic": synthetic,
     "reviews": reviews,
@@ -125,4 +134,7 @@ CORPORA: dict[str, Callable[[DataConfig, int], Corpus]] = {
     "senti": divided,
     "stega": divided,
     "topic": divided,
+    "digits": images,
+    "fashion": images,
+    "cifar10": images,
 }

@@ -1,10 +1,10 @@
 """QD-LLM's student (arXiv:2505.13205): a circuit between two dense layers, over the columns of a frozen embedding.
 
-    z = angles(xW + b),  p = softmax(⟨Z⟩(z, θ)·V + c)
+    z = angles(xW/‖x‖ + b),  p = softmax(⟨Z⟩(z, θ)·V + c)
 
 Such a circuit is "dressed" (Mari et al. 2020, arXiv:1912.08278). Everything is trained together on exact gradients, of
-the circuit's angles and of its inputs. The linear twin leaves the circuit out: p = softmax((xW + b)·V + c), which for
-two classes is a logistic regression, however many numbers it has.
+the circuit's angles and of its inputs. The linear twin leaves the circuit out: p = softmax((xW/‖x‖ + b)·V + c), which
+for two classes is a logistic regression, however many numbers it has.
 B rows, D columns of the embedding, N qubits, P angles, K classes.
 """
 
@@ -39,7 +39,7 @@ class Dressed:
     """Two dense layers, and between them the circuit or, in its twin, nothing."""
 
     def __init__(self, config: StudentConfig, n_classes: int, features: int, *, circuit: bool) -> None:
-        self.name = config.kind if circuit else "linear twin"
+        self.name: str = config.kind if circuit else "linear twin"
         self.config, self.n_classes, self.features, self.circuit = config, n_classes, features, circuit
         n = config.qubits
         self.shapes: dict[str, tuple[int, ...]] = {"W": (features, n), "b": (n,)}
@@ -84,11 +84,11 @@ class Dressed:
         """(B, K) class probabilities."""
         import torch
 
-        held = self._tensors(arrays)
-        rows = torch.from_numpy(rows_of(self, x).astype(np.float32))
+        held, rows = self._tensors(arrays), self._rows(x)
         with torch.inference_mode():
-            logits = [self._logits(part, held, executor) for part in rows.split(AT_ONCE)]
-        return softmax(torch.cat(logits).double().numpy())
+            parts = [rows[i : i + AT_ONCE] for i in range(0, len(rows), AT_ONCE)]
+            logits = torch.cat([self._logits(part, held, executor) for part in parts])
+        return softmax(logits.double().numpy())
 
     def fit(
         self,
@@ -109,7 +109,7 @@ class Dressed:
 
         if executor is not None:
             raise ValueError(f"student {self.name} is trained on exact gradients, not on executor {executor.name}")
-        rows = torch.from_numpy(rows_of(self, x).astype(np.float32))
+        rows = self._rows(x)
         self._tensors(arrays)  # or what is wrong with them
 
         def loss(now: Tensors, batch: Tensor) -> Tensor:
@@ -145,6 +145,14 @@ class Dressed:
         rows = self.ansatz.rows(z_BN.double().numpy(), theta_P.double().numpy()[None])
         probs_BD = executor.probabilities(self.ansatz.circuit, rows)
         return torch.from_numpy(probs_BD @ np.stack([1.0 - 2 * bit(n, qubit) for qubit in range(n)], axis=1))
+
+    def _rows(self, x: NDArray[Any]) -> Tensor:
+        """(B, D) of length 1, as a sentence encoder's are: of scaled hidden states z would turn by whole circles."""
+        import torch
+
+        rows = rows_of(self, x)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        return torch.from_numpy((rows / np.where(lengths > 0, lengths, 1)).astype(np.float32))
 
     def _tensors(self, arrays: Arrays) -> dict[str, Tensor]:
         import torch

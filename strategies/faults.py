@@ -15,6 +15,9 @@ def unusable(report: Report, expected: Arrays) -> str | None:
     for name in ("student_loss", "teacher_loss", "divergence"):
         if not math.isfinite(getattr(report, name)):
             return f"{report.arm}: {name} is {getattr(report, name)}"
+    for name, value in report.terms.items():
+        if not (isinstance(value, int | float) and math.isfinite(value)):
+            return f"{report.arm}: its term {name} is {value}"
     if report.divergence < 0:  # which no divergence is; it would buy weight in the average
         return f"{report.arm}: divergence is {report.divergence}"
     return wrong_arrays(report.arrays, expected, f"{report.arm}: ")
@@ -25,7 +28,7 @@ def unscored(score: Score, arms: Iterable[str]) -> str | None:
     if score.examples < 1:
         return f"scored {score.examples} rows"
     for name in ("majority", "logistic", "head"):
-        if not math.isfinite(getattr(score, name)):
+        if (value := getattr(score, name)) is not None and not math.isfinite(value):
             return f"{name} is {getattr(score, name)}"
     for arm in arms:
         if arm not in score.loss or arm not in score.accuracy:

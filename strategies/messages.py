@@ -59,6 +59,9 @@ class Report:
     requested: int = 0  # evaluations the regulator's law asked for, before its caps
     rho: float = 0.0  # L_student / L_teacher that it saw; 0 when there was no loss of an earlier round
     divergence: float = 0.0  # mean KL(teacher‖student) on the held-out rows, nats
+    terms: dict[str, float] = field(
+        default_factory=dict
+    )  # of what was minimised, on its rows, nats; if a teacher spoke
     note: str = ""  # what a reader of the ledger should know, such as a lost memory
 
 
@@ -80,8 +83,8 @@ class Score:
     accuracy: dict[str, float]  # arm → accuracy
     loss: dict[str, float]  # arm → cross-entropy in nats
     majority: float  # accuracy of always answering this client's most frequent training class
-    logistic: float  # accuracy of logistic regression on the client's unreduced features, trained on its rows alone
-    head: float  # accuracy of the linear head that the reduction was trained with; as `majority` when there is none
+    logistic: float | None  # of logistic regression on the client's unreduced features, trained on its rows alone
+    head: float | None  # of the linear head that the reduction was trained with; None, as above, where there is none
     shots: int
     seconds: float
 

@@ -8,8 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import log_softmax, rel_entr
 
 from quantum.arms import student, twin
-from quantum.guidance import UNGUIDED, Guidance, divergence
-from quantum.guidance import cross_entropy
+from quantum.guidance import UNGUIDED, Guidance, cross_entropy, divergence
 from recipes.schema import OptimiserConfig, StudentConfig
 from teacher.soft_labels import softened
 

@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 HEAVY = ("qiskit", "scipy.optimize", "torch", "transformers", "flwr")
-TORCH = {"engine", "tensors", "passes", "compiled", "minibatch"}  # gradients and networks are PyTorch's
+TORCH = {
+    "engine",
+    "tensors",
+    "passes",
+    "compiled",
+    "minibatch",
+    "generator",
+    "targets",
+    "image_student",
+}  # gradients and networks are PyTorch's
 MODULES = [
     f"{folder}.{path.stem}"
     for folder in ("quantum", "teacher")

@@ -122,7 +122,7 @@ def consistent(values):
     if values["executor"] == "exact":
         if values["scored_by"] == "executor":
             return False
-    elif optimiser.kind == "adam" or student.kind == "noop":
+    elif optimiser.kind in ("adam", "minibatch") or student.kind == "noop":
         return False
     if values["mitigate"] and not values["executor"].startswith(("noisy", "ibm")):
         return False
