@@ -76,7 +76,7 @@ def cost(name: str, rounds: list[Line]) -> str:
 
 def minimised(name: str, rounds: list[Line]) -> str:
     """The terms of its loss after its last round, where a teacher spoke: means over the clients."""
-    last = next((line["arms"][name] for line in reversed(rounds) if name in line["arms"]), {"clients": {}})
+    last: Line = next((line["arms"][name] for line in reversed(rounds) if name in line["arms"]), {"clients": {}})
     taught = [client["terms"] for client in last["clients"].values() if client.get("terms")]
     means = {term: fmean(terms[term] for terms in taught) for term in TERMS} if taught else {}
     return "".join(f" · {TERMS[term]} {mean:.3f}" for term, mean in means.items())

@@ -61,7 +61,7 @@ class Report:
     divergence: float = 0.0  # mean KL(teacher‖student) on the held-out rows, nats
     terms: dict[str, float] = field(
         default_factory=dict
-    )  # of what was minimised, on its rows, nats; if a teacher spoke
+    )  # of what was minimised, nats; if taught
     note: str = ""  # what a reader of the ledger should know, such as a lost memory
 
 
