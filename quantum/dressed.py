@@ -49,13 +49,15 @@ class Dressed:
 
     @property
     def effective(self) -> int:
-        """How many of the numbers can tell: of c and V's columns their differences, of the angles what ⟨Z⟩ sees."""
-        n, k = self.config.qubits, self.n_classes
+        """How many of the numbers can tell, a rank: of V and c differences between classes, of θ what ⟨Z⟩ sees."""
+        n, k, dense = self.config.qubits, self.n_classes, self.config.readout == "dense"
         if not self.circuit:
-            rank = min(n, k - 1)  # (xW + b)·V is a matrix of that rank, and differences of c
-            return (self.features + k - 1 - rank) * rank + k - 1
-        dense = (n + 1) * (k - 1) if self.config.readout == "dense" else 0
-        return (self.features + 1) * n + n_effective(n, self.config.reps) + dense
+            rank = min(n, k - 1)  # of (xW + b)·V; c adds to b·V what it has already
+            return (self.features + k - rank) * rank
+        angles = n_effective(n, self.config.reps)
+        if self.config.reps == 1 and dense:
+            angles = 0  # its sums of RY scale ⟨Z⟩, as V does
+        return (self.features + 1) * n + angles + dense * (n + 1) * (k - 1)
 
     @cached_property
     def ansatz(self) -> Ansatz:
@@ -133,7 +135,7 @@ class Dressed:
             read_BN = self._expected(z_BN, held["theta"], executor).to(inner.dtype)
         if self.config.readout == "dense":
             return read_BN @ held["V"] + held["c"]
-        return read_BN @ shared_out(self.config.qubits, self.n_classes)
+        return read_BN @ shared_out(self.config.qubits, self.n_classes).to(read_BN.dtype)
 
     def _expected(self, z_BN: Tensor, theta_P: Tensor, executor: Executor | None) -> Tensor:
         """(B, N) ⟨Z⟩ of every qubit."""

@@ -11,7 +11,7 @@ M weights, S basis states that write them, N qubits, P numbers of β, G of γ.
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from math import ceil, prod
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -27,7 +27,6 @@ from quantum.student import Arrays
 from recipes.schema import GeneratorConfig
 
 if TYPE_CHECKING:
-    from quantum.ansatz import Ansatz
     from quantum.engine import Engine
 
 SCALE, STEEPNESS, ROOT = 0.8, 0.1, 0.3
@@ -120,19 +119,10 @@ class Circuit:
         self.states, self.spread = generator.states, generator.config.spread
         self.parameters = 6 * self.qubits * self.blocks
 
-    @cached_property
-    def ansatz(self) -> Ansatz:
-        """The circuit; qiskit is first needed here."""
-        from quantum.ring import ring
-
-        return ring(self.qubits, self.blocks)
-
-    @cached_property
+    @property
     def engine(self) -> Engine:
         """Its exact gradients."""
-        from quantum.engine import Engine
-
-        return Engine(self.ansatz, kernel=self.kernel)
+        return _engine(self.qubits, self.blocks, self.kernel)
 
     def initial(self, draws: np.random.Generator) -> NDArray[Any]:
         """β ~ U(−spread, spread)"""
@@ -146,6 +136,15 @@ class Circuit:
         """(0.8·tanh(0.1·2^(n−1)·p))^0.3 of the basis states that write weights."""
         p_S = probs_D[: self.states].clamp_min(SMALLEST)
         return (SCALE * torch.tanh(STEEPNESS * 2 ** (self.qubits - 1) * p_S)) ** ROOT
+
+
+@cache  # of all clients in a process
+def _engine(qubits: int, blocks: int, kernel: Literal["auto", "torch", "compiled"]) -> Engine:
+    """qiskit is first needed here."""
+    from quantum.engine import Engine
+    from quantum.ring import ring
+
+    return Engine(ring(qubits, blocks), kernel=kernel)
 
 
 class Hash:
@@ -174,7 +173,8 @@ class LowRank:
 
     def __init__(self, generator: Generator, kernel: str) -> None:
         n, self.states = generator.qubits, generator.states
-        self.sizes = [2 ** ((n + part) // 3) for part in range(3)]
+        b, c = 2 ** ((n + 1) // 3), 2 ** (n // 3)
+        self.sizes = [ceil(self.states / (b * c)), b, c]
         self.rank = max(1, round(6 * n * generator.config.blocks / sum(self.sizes)))
         self.parameters = self.rank * sum(self.sizes)
 

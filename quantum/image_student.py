@@ -88,7 +88,7 @@ class ImageStudent:
     def periods(self) -> Arrays:
         """Of the angles of a circuit; nothing else turns."""
         source = getattr(self.writer, "source", None)
-        return {"beta": np.array(source.ansatz.periods)} if isinstance(source, Circuit) else {}
+        return {"beta": np.array(source.engine.ansatz.periods)} if isinstance(source, Circuit) else {}
 
     @cached_property
     def network(self) -> torch.nn.Module:
