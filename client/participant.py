@@ -29,7 +29,7 @@ class Participant:
     def __init__(self, recipe: Recipe, number: int) -> None:
         corpus, dealt = dealt_corpus(recipe.as_json())
         self.recipe, self.number = recipe, number
-        self.share, self.n_classes = dealt.shares[number], len(corpus.classes)
+        self.share, self.public, self.n_classes = dealt.shares[number], dealt.public, len(corpus.classes)
         staged = recipe.student.kind not in UNSTAGED
         self.stages: list[Stage] = stages(recipe, encoder(recipe.features), self.n_classes) if staged else []
         columns = self.stages[0].size if staged else 0
@@ -70,9 +70,8 @@ class Participant:
     def fitted(self, shared: Arrays, *, taught: bool) -> Any:
         """What a student is fitted on: the labelled rows, then, when a teacher speaks of them, the others."""
         labelled = self.features(self.share.train, shared)
-        if not taught or not len(self.share.unlabelled):
-            return labelled
-        return np.vstack([labelled, self.features(self.share.unlabelled, shared)])
+        others = [rows for rows in (self.share.unlabelled, self.public) if taught and len(rows)]
+        return np.vstack([labelled, *(self.features(rows, shared) for rows in others)]) if others else labelled
 
     def head(self, rows: Rows, shared: Arrays) -> NDArray[np.int64] | None:
         """Classes by the head of a trained reduction, or None where there is none."""

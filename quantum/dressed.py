@@ -87,7 +87,7 @@ class Dressed:
         import torch
 
         held, rows = self._tensors(arrays), self._rows(x)
-        with torch.inference_mode():
+        with torch.no_grad():  # the engine keeps tensors that a fit goes on with
             parts = [rows[i : i + AT_ONCE] for i in range(0, len(rows), AT_ONCE)]
             logits = torch.cat([self._logits(part, held, executor) for part in parts])
         return softmax(logits.double().numpy())

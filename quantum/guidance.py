@@ -47,9 +47,10 @@ class Guidance:
         held = np.flatnonzero(rows < len(labels))
         chosen = labels[rows[held]]
         scale = self.labels * (whole / len(rows))  # 1/N stays the whole fit's
-        slope_BK = np.zeros_like(probs_BK)
-        slope_BK[held, chosen] = -scale / len(labels)
-        loss = scale * (len(held) / len(labels)) * cross_entropy(probs_BK[held], chosen) if len(held) else 0.0
+        loss, slope_BK = 0.0, np.zeros_like(probs_BK)
+        if len(held):
+            slope_BK[held, chosen] = -scale / len(labels)
+            loss = scale * (len(held) / len(labels)) * cross_entropy(probs_BK[held], chosen)
         if self.teaches:
             loss, slope_BK = loss + some.pull(probs_BK), slope_BK + some.pull_slope(probs_BK)
         return loss, slope_BK

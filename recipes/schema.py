@@ -44,10 +44,17 @@ class DataConfig(Section):
         0  # most rows a client keeps, 6:2:2; 0 keeps all; a given test split is never cut
     )
     reference_rows: Annotated[int, Between(10)] = 200  # of the server, never trained on; data/split.py says which
+    public_rows: Annotated[int, Between(0)] = 0  # training rows that all have, without labels; for soft labels alone
+    public: TextCorpus | None = None  # the corpus that these are of, if not of this one
     labelled: Annotated[float, Between(0, 1, above=True)] = 1.0  # share of the training rows that keep their labels
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
+        if self.public and (self.public in ("text", self.corpus) or not self.public_rows):
+            raise RecipeError(
+                f"public is {self.public}; it must be another corpus than {self.corpus}, not text, and public_rows say "
+                f"how many of its rows"
+            )
         if self.corpus == "text" and not self.path:
             raise RecipeError("path is empty; corpus text needs a file, a folder or hf:owner/name")
         if self.corpus != "text" and self.path:
@@ -309,11 +316,12 @@ class SelectConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class AggregateConfig(Section):
-    """How admitted updates become the next global arrays; all but fedavg expect that some clients lie."""
+    """How admitted updates become the next global arrays; all but the first two expect that some clients lie."""
 
-    by: Literal["fedavg", "clipped", "median", "trimmed", "krum"] = "fedavg"
+    by: Literal["fedavg", "feddf", "clipped", "median", "trimmed", "krum"] = "fedavg"
     tau: Annotated[float, Between(0)] = 0.0  # `fedavg`: how fast a client loses weight as it leaves its teacher
     mean: Literal["line", "circular"] = "line"  # `fedavg`: of angles, each with its own period
+    epochs: Annotated[int, Between(1, 1000)] = 3  # `feddf`: passes of the public rows in which the server distils
     bound: Annotated[float, Between(0, above=True)] | None = None  # `clipped`: longest update; None: the median length
     share: Annotated[float, Between(0, 0.5)] = 0.2  # `trimmed`: of the values, left out at either end
     liars: Annotated[int, Between(0, 498)] = 1  # `krum`: how many clients may lie
@@ -323,6 +331,8 @@ class AggregateConfig(Section):
         Section.__post_init__(self)
         if self.by != "fedavg":
             refuse_changed(self, f"{self.by} does not read", "tau", "mean")
+        if self.by != "feddf":
+            refuse_changed(self, f"{self.by} does not read", "epochs")
 
     def fewest(self) -> int:
         """Updates without which the rule promises nothing."""
@@ -375,6 +385,7 @@ class Recipe(Section):
         self._check_executor()
         self._check_noop()
         self._check_minibatch()
+        self._check_public()
         self._check_words()
         self._check_teacher()
         self._check_images()
@@ -498,6 +509,18 @@ class Recipe(Section):
                         f"{key} would decide by the server's rows, which are the test set of {self.data.corpus}: "
                         f"leave it out{advice}"
                     )
+
+    def _check_public(self) -> None:
+        if self.aggregate.by == "feddf" and not (self.data.public_rows and self.student.kind == "layered"):
+            raise RecipeError(
+                "aggregate.by is feddf; the server distils the clients' layered students on public texts: set "
+                "data.public_rows, and student.kind to layered"
+            )
+        if self.data.public_rows and not (self.distil.teaches or self.aggregate.by == "feddf"):
+            raise RecipeError(
+                f"data.public_rows is {self.data.public_rows}; only soft labels teach such rows: give distil a weight "
+                f"or shannon, set aggregate.by to feddf, or leave it out"
+            )
 
     def paid(self) -> bool:
         """Whether its circuits run on hardware that is paid for."""

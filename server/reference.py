@@ -22,7 +22,8 @@ class Reference:
 
     def __init__(self, recipe: Recipe) -> None:
         corpus = load(recipe.data, recipe.seed)
-        self.rows = deal(corpus, recipe.data, recipe.clients, recipe.seed).reference
+        dealt = deal(corpus, recipe.data, recipe.clients, recipe.seed)
+        self.rows, self.public = dealt.reference, dealt.public
         targets = recipe.student.generator.targets
         owners = [targets.index(name) for name in dict.fromkeys(targets)] or [0]
         n_classes, staged = len(corpus.classes), recipe.student.kind not in UNSTAGED
@@ -31,10 +32,12 @@ class Reference:
         members = [arms(recipe.student, n_classes, client=owner, columns=columns) for owner in owners]
         self.arms: dict[str, Student] = members[0]
         self.members = {name: [one[name] for one in members] for name in self.arms}  # one a network that clients have
+        self.shared: Arrays = {}
         self._x: Any = None
 
     def encode(self, shared: Arrays) -> None:
         """Send the reference rows through the agreed stages, once."""
+        self.shared = shared
         self._x = through(self.stages, shared, self.rows.raw)
 
     def periods(self) -> dict[str, Arrays]:

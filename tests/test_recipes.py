@@ -75,8 +75,9 @@ def read(section, values):
         unread |= {"stride"} if values.get("kmer") == 0 else set()
     elif section.__name__ == "SelectConfig" and values.get("by") != "power-of-choice":
         unread = {"candidates"}
-    elif section.__name__ == "AggregateConfig" and values.get("by", "fedavg") != "fedavg":
-        unread = {"tau", "mean"}
+    elif section.__name__ == "AggregateConfig":
+        unread = {"tau", "mean"} if values.get("by", "fedavg") != "fedavg" else set()
+        unread |= {"epochs"} if values.get("by") != "feddf" else set()
     elif section.__name__ == "GeneratorConfig":
         unread = {"targets"} if values.get("by") in ("small", "full") else set()
         unread |= {"target"} if values.get("targets") else set()
@@ -94,7 +95,8 @@ def allowed(section, values):
     """Whether the keys of a section do not contradict each other."""
     values = {field.name: field.default for field in dataclass_fields(section)} | values
     if section.__name__ == "DataConfig":
-        return (values["corpus"] == "text") == bool(values["path"])
+        other = values["public"] not in ("text", values["corpus"]) and values["public_rows"]
+        return (values["corpus"] == "text") == bool(values["path"]) and (not values["public"] or other)
     if section.__name__ == "StudentConfig":
         return possible(values)
     if section.__name__ == "DistilConfig":
@@ -135,6 +137,11 @@ def consistent(values):
         return False  # whose many constraints tests/test_qfed.py goes through one by one
     asked = distil.teaches or now.aggregate.tau or now.stop.delta or now.regulate.law != "none"
     if teacher.kind == "none" and asked:
+        return False
+    fused = now.aggregate.by == "feddf"
+    if (fused and not (now.data.public_rows and student.kind == "layered")) or (
+        now.data.public_rows and not (distil.teaches or fused)
+    ):
         return False
     return runnable(now) and now.min_reports <= now.clients and now.select.takes(now.clients) >= now.aggregate.fewest()
 
@@ -455,6 +462,24 @@ WRONG = {  # file's text, words after the file, the line
         "executor: shots\nstudent: {kind: layered, readout: dense, entanglement: linear}\noptimiser: {kind: minibatch}",
         [],
         "r.yaml: optimiser.kind is minibatch; its gradients are exact and executor shots has none: leave executor out",
+    ),
+    "public rows that nobody learns from": (
+        "data: {public_rows: 5}",
+        [],
+        "r.yaml: data.public_rows is 5; only soft labels teach such rows: give distil a weight or shannon, "
+        "set aggregate.by to feddf, or leave it out",
+    ),
+    "an ensemble without public rows": (
+        "aggregate: {by: feddf}",
+        [],
+        "r.yaml: aggregate.by is feddf; the server distils the clients' layered students on public texts: "
+        "set data.public_rows, and student.kind to layered",
+    ),
+    "public rows of the same corpus": (
+        "data: {public: synthetic, public_rows: 5}",
+        [],
+        "r.yaml: data.public is synthetic; it must be another corpus than synthetic, not text, and public_rows say "
+        "how many of its rows",
     ),
     "nothing to learn from": (
         "distil: {labels: 0}",
