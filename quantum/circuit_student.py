@@ -108,6 +108,10 @@ class CircuitStudent:
         loss = Loss(outputs, self.readout, labels, guidance, theta_of(self, arrays))
         return search(loss, optimiser, maxiter, seed)
 
+    def angles(self, arrays: Arrays, x: NDArray[Any]) -> Floats:
+        """(B, N) what the circuit takes of every row: its features."""
+        return rows_of(self, x)
+
     def step(self, optimiser: OptimiserConfig) -> int:
         """The least maxiter with which the optimiser moves this student."""
         return fewest(optimiser, self.shifts.evaluations if optimiser.kind == "shift" else 0)

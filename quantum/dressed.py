@@ -123,6 +123,11 @@ class Dressed:
         ordered = {name: arrays[name] for name in self.shapes}
         return descend(loss, ordered, len(rows), optimiser, maxiter, proximal=guidance.proximal, seed=seed)
 
+    def angles(self, arrays: Arrays, x: NDArray[Any]) -> Floats:
+        """(B, N) z, what the circuit takes of every row."""
+        held = self._tensors(arrays)
+        return turned(self._rows(x) @ held["W"] + held["b"], self.config.angles).double().numpy()
+
     def step(self, optimiser: OptimiserConfig) -> int:
         """The least budget that moves it: an epoch."""
         return EXACT_GRADIENT

@@ -27,6 +27,7 @@ RunsDirOption = Annotated[Path, typer.Option(help="where run folders go")]
 SpendOption = Annotated[
     int, typer.Option(min=0, metavar="SECONDS", help="QPU seconds that the whole run may use; for executor ibm:…")
 ]
+FolderArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")]
 
 command = typer.Typer(
     name="qflock",
@@ -124,6 +125,45 @@ def run(
 
     chosen = resolved(recipe, set_, clients, seed)
     launch(chosen, lambda: new_folder(chosen, runs_dir), on=on, secure=secure, spend=spend)
+
+
+@command.command()
+def distill(
+    recipe: RecipeArgument, set_: SetOption = None, seed: SeedOption = None, runs_dir: RunsDirOption = Path("runs")
+) -> None:
+    """Run a recipe in one place: a single client holds all rows, for as many rounds."""
+    central = ["data.partition=iid", "clients=1", "min_reports=1"]
+    run(recipe, [*(set_ or []), *central], None, seed, runs_dir)
+
+
+@command.command()
+def predict(
+    run: FolderArgument,
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT…", help="what to classify")],
+    executor: Annotated[str, typer.Option(help="what runs the circuits: any executor of a recipe")] = "exact",
+    shots: Annotated[int, typer.Option(min=1, help="a text; exact takes none")] = 10240,
+    mitigate: Annotated[bool, typer.Option("--mitigate", help="undo read-out errors")] = False,
+) -> None:
+    """Classify texts with what a run has trained."""
+    from rich.console import Console
+
+    from server.trained import predicted, trained
+
+    Console().print(predicted(trained(run), texts, executor, shots, mitigate=mitigate))
+
+
+@command.command()
+def export(
+    run: FolderArgument,
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT…", help="one circuit a text")],
+    qasm: Annotated[Path, typer.Option(help="the folder for the OpenQASM 3 files")],
+    device: Annotated[str, typer.Option(help="a fake device of IBM's that the circuit must fit on")] = "",
+) -> None:
+    """Write the trained circuit for given texts as OpenQASM 3."""
+    from server.trained import exported, trained
+
+    for path in exported(trained(run), texts, qasm, device):
+        typer.echo(path)
 
 
 @command.command()

@@ -27,7 +27,9 @@ SOUND = {bool: st.booleans(), str: st.text(), int: COUNTS, float: FLOATS}
 def said(what, known=None):
     """A message of plain values, whatever they are."""
     by_arm = st.dictionaries(ARMS, FLOATS)
-    values = {"arrays": NAMED, "accuracy": by_arm, "loss": by_arm, "spend_seconds": st.just(0.0)} | (known or {})
+    values = {"arrays": NAMED, "accuracy": by_arm, "loss": by_arm, "terms": by_arm, "spend_seconds": st.just(0.0)} | (
+        known or {}
+    )
     return st.builds(what, **{f.name: values[f.name] if f.name in values else SOUND[f.type] for f in fields(what)})
 
 

@@ -9,14 +9,18 @@ from numpy.testing import assert_array_equal
 
 from data.corpus import DataError, load
 from data.split import deal
+from quantum import qasm
 from quantum.guidance import divergence
 from quantum.readout import softmax
 from recipes.load import load as load_recipe
 from recipes.schema import DataConfig
+from server.cli import main
 from server.ensemble import Ensemble
+from server.folder import as_yaml
 from server.ledger import lines, untimed
 from server.plan import priced
 from server.reference import Reference
+from server.trained import trained
 
 SMALL = {
     "rounds": 2,
@@ -138,3 +142,79 @@ def test_more_public_rows_than_there_are_is_one_line():
     config = DataConfig(public_rows=10**6)
     with pytest.raises(DataError, match=r"^data.public_rows is 1000000 of \d+ training rows; lower it"):
         deal(load(config, 0), config, 2, seed=0)
+
+
+@pytest.fixture
+def told(capsys, monkeypatch):
+    """`told(words…)`: (exit code, what the command says)."""
+
+    def say(*words):
+        monkeypatch.setattr("sys.argv", ["qflock", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return ended.value.code, said.out + said.err
+
+    return say
+
+
+@pytest.fixture
+def a_run(run_here):
+    """The folder of a run as the command leaves it."""
+    folder = run_here("trained", config_of(TAUGHT, {"rounds": 1}), 2)
+    (folder / "recipe.yaml").write_text(as_yaml(recipe_of(TAUGHT, {"rounds": 1})))
+    return folder
+
+
+def test_texts_are_classified_on_any_executor_and_their_circuits_are_the_trained_ones(a_run, told, tmp_path):
+    one = trained(a_run)
+    text = load(one.recipe.data, 0).texts[0]
+    code, said = told("predict", a_run, text, "other words")
+    assert code == 0
+    arrays, x = one.state.arms["student"].arrays, one.columns([text, "other words"])
+    exact = one.arms["student"].predict(arrays, x)
+    assert all(f"{p:.3f}" in said for p in exact.ravel())
+    code, said = told("predict", a_run, text, "--executor", "shots", "--shots", "100000")
+    assert code == 0
+    out = tmp_path / "circuits"
+    code, said = told("export", a_run, text, "other words", "--qasm", out, "--device", "manila")
+    assert (code, len(list(out.iterdir()))) == (0, 2)
+    student = one.arms["student"]
+    for z, name in zip(student.angles(arrays, x), ("text-1", "text-2"), strict=True):
+        read = qasm.load(out / f"{name}.qasm")
+        assert qasm.fingerprint(read) == qasm.fingerprint(qasm.trained(student.ansatz, z, arrays["theta"]))
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["predict", "RUN", " "], "error: text 1 is empty; there is nothing to classify"),
+        (["predict", "NONE", "a"], "error: NONE is not a run folder: it has no recipe.yaml"),
+        (["predict", "RUN", "a", "--executor", "ibm:x"], "error: executor ibm:x is paid for; try ibm-local:x or"),
+        (["predict", "RUN", "a", "--executor", "nosy:x"], 'error: executor is "nosy:x"; it must be exact'),
+        (["export", "RUN", "a", "--qasm", "RUN/recipe.yaml"], "cannot be written (File exists); give another --qasm"),
+    ],
+)
+def test_what_cannot_be_put_to_use_is_one_line(words, line, a_run, told):
+    code, said = told(*(word.replace("RUN", str(a_run)) for word in words))
+    assert code == 2
+    assert line in said
+
+
+def test_a_circuit_that_a_device_cannot_hold_is_not_exported(run_here, told, tmp_path):
+    wide = {"student": SMALL["student"] | {"qubits": 6, "reps": 1}, "rounds": 1}
+    folder = run_here("wide", config_of(wide), 2)
+    (folder / "recipe.yaml").write_text(as_yaml(recipe_of(wide)))
+    out = tmp_path / "circuits"
+    code, said = told("export", folder, "a text", "--qasm", out, "--device", "manila")
+    assert (code, out.exists()) == (2, False)
+    assert "error: manila has 5 qubits; the circuit needs 6: name a larger device" in said
+
+
+def test_distill_is_a_run_whose_one_client_holds_all_rows(monkeypatch, told):
+    seen = []
+    monkeypatch.setattr("server.launch.launch", lambda recipe, *_, **__: seen.append(recipe))
+    assert told("distill", "qd-llm-reviews", "--seed", "3", "--set", "rounds=2")[0] == 0
+    (recipe,) = seen
+    assert (recipe.clients, recipe.min_reports, recipe.rounds, recipe.seed) == (1, 1, 2, 3)
+    assert recipe.data.partition == "iid"
