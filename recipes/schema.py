@@ -417,6 +417,8 @@ class Recipe(Section):
                 f"executor is {shown(self.executor)}; a generator is trained exactly: leave it out, then try the "
                 f"trained one under noise with qflock noise"
             )
+        if kind == "generator" and generator.by != "circuit" and self.aggregate.mean == "circular":
+            raise RecipeError(f"aggregate.mean is circular; a generator by {generator.by} has no angles: leave it out")
         if generator.targets and len(generator.targets) != self.clients:
             raise RecipeError(
                 f"student.generator.targets names {len(generator.targets)} networks for {self.clients} clients; "

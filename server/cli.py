@@ -142,6 +142,18 @@ def resume(
     launch(unfinished(run), run.resolve, on=on, secure=secure or kept, spend=spend, spent=spent_in(run))
 
 
+@command.command()
+def export(run: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a finished run")]) -> None:
+    """Write the classical network that a generator was trained to write, and prove that it runs by itself."""
+    from server.export import export as exported
+
+    for one in exported(run):
+        typer.echo(
+            f"{', '.join(str(run / 'export' / file) for file in one.files)}: {one.target}, {one.parameters:,} weights, "
+            f"{one.accuracy:.2%} of {one.rows:,} rows right, as in the ledger; ran without anything quantum"
+        )
+
+
 def resolved(recipe: str, set_: list[str] | None, clients: int | None, seed: int | None) -> Recipe:
     """The recipe with the command line's changes."""
     overrides: list[Any] = list(set_ or [])

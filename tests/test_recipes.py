@@ -295,7 +295,8 @@ WRONG = {  # file's text, words after the file, the line
         "student: {circut: vqc, qbits: 4}",
         [],
         "r.yaml: student.circut is not a key. "
-        "Keys here: kind, readout, qubits, feature_map, scale, reps, entanglement, twin, size",
+        "Keys here: kind, readout, qubits, feature_map, scale, reps, entanglement, twin, size, "
+        "generator",
     ),
     "key without its section": ("maxiter: 5", [], "r.yaml: maxiter is not a key. Did you mean optimiser.maxiter?"),
     "unknown section": ("studnt: {qubits: 4}", [], "r.yaml: studnt is not a key. Did you mean student?"),
@@ -308,7 +309,7 @@ WRONG = {  # file's text, words after the file, the line
     "a fraction": ("rounds: 2.5", [], "r.yaml: rounds is 2.5; it must be a whole number from 1 to 10000"),
     "a claim for a number": ("rounds: yes", [], "r.yaml: rounds is true; it must be a whole number from 1 to 10000"),
     "text for a claim": ("student: {twin: 1}", [], "r.yaml: student.twin is 1; it must be true or false"),
-    "out of range": ("clients: 1", [], "r.yaml: clients is 1; it must be a whole number from 2 to 1000"),
+    "out of range": ("clients: 0", [], "r.yaml: clients is 0; it must be a whole number from 1 to 1000"),
     "not above": (
         "select: {percent: 0}",
         [],
