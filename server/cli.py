@@ -154,6 +154,23 @@ def export(run: Annotated[Path, typer.Argument(metavar="RUN", help="the folder o
         )
 
 
+@command.command()
+def noise(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a finished run of a generator")],
+    level: Annotated[list[str] | None, typer.Option(help="an executor, such as shots or noisy:guadalupe")] = None,
+    shots: Annotated[int, typer.Option(min=1, help="of every run of the circuit")] = 10_000,
+    steps: Annotated[int, typer.Option(min=0, help="of fine-tuning under the noise")] = 0,
+    go_on: Annotated[bool, typer.Option("--go-on", help="also do what is expected to take hours")] = False,
+) -> None:
+    """Run a trained generator under noise: the accuracy lost at each level, and after fine-tuning there."""
+    from rich.console import Console
+
+    from server.noise import noise as measured
+    from server.noise import table
+
+    Console().print(table(measured(run, level or [], shots=shots, steps=steps, go_on=go_on)))
+
+
 def resolved(recipe: str, set_: list[str] | None, clients: int | None, seed: int | None) -> Recipe:
     """The recipe with the command line's changes."""
     overrides: list[Any] = list(set_ or [])

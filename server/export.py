@@ -90,7 +90,7 @@ def one(model: Any, arrays: Any, home: Path, rows: Any) -> Exported:
     if needed := sorted(set(QUANTUM) & set(said["modules"])):
         raise RunFailedError(f"{files[-1]} loads {', '.join(needed)}, so it is not classical")
     accuracy = said["correct"] / len(rows)
-    return Exported(model.target, model.weights, tuple(file.name for file in files), len(rows), accuracy, said["loss"])
+    return Exported(model.target, model.size, tuple(file.name for file in files), len(rows), accuracy, said["loss"])
 
 
 def agree(found: Outcome, exported: list[Exported]) -> None:

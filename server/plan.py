@@ -93,7 +93,7 @@ def timed(recipe: Recipe, model: Student, rows: int, n_classes: int) -> float:
 def writes(config: GeneratorConfig, model: Any) -> str:
     """How a generator writes, and what remains once it is trained."""
     if config.by in ("small", "full"):
-        return f"nothing: the {model.weights:,} weights of {model.target} are trained themselves"
+        return f"nothing: the {model.size:,} weights of {model.target} are trained themselves"
     writer = model.writer
     sizes = ", ".join(f"{name} {size:,}" for name, size in writer.sizes.items())
     targets = f"{', '.join(config.named())}: {writer.most:,} weights"

@@ -11,7 +11,6 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_array_equal
 from sklearn.datasets import load_digits

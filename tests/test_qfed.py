@@ -14,6 +14,7 @@ from server.checkpoint import newest
 from server.export import export
 from server.folder import as_yaml
 from server.ledger import lines, untimed
+from server.noise import noise, table
 from server.plan import priced
 from server.ready import ready
 from server.summary import summary
@@ -108,7 +109,7 @@ def test_the_reference_of_several_networks_is_their_mean(finished):
         np.mean(one.predict(arrays, reference.rows.images).argmax(1) == reference.rows.labels)
         for one in reference.members["student"]
     ]
-    assert [one.weights for one in reference.members["student"]] == [3270, 510]
+    assert [one.size for one in reference.members["student"]] == [3270, 510]
     assert reference("student", arrays)[1] == pytest.approx(fmean(each))
 
 
@@ -207,3 +208,44 @@ def test_fewer_angles_averaged_on_the_circle_leave_gamma_on_the_line(finished):
     )
     assert_allclose(line["gamma"], circle["gamma"], atol=1e-6)
     assert_allclose(line["beta"], circle["beta"], atol=1e-5)  # close to each other, so their mean is that on the line
+
+
+def test_every_level_of_noise_is_measured_and_written_down(finished):
+    folder = finished("student.twin=false optimiser.epochs=3 optimiser.batch=16")
+    found = noise(folder, ["shots", "depolarizing:0.0", "depolarizing:1"], shots=400, steps=2, go_on=False)
+    assert found.exact == rounds_of(folder)[-1]["arms"]["student"]["reference_accuracy"]
+    assert [level.executor for level in found.levels] == ["shots", "depolarizing:0.0", "depolarizing:1"]
+    assert all(0 <= level.accuracy <= 1 and 0 <= level.tuned <= 1 for level in found.levels)
+    assert json.loads((folder / "noise.json").read_text())["levels"][0]["accuracy"] == found.levels[0].accuracy
+    assert "without noise" in str(table(found).title)
+
+
+def test_many_shots_see_what_the_exact_engine_does_and_slopes_are_the_exact_ones():
+    import torch
+
+    from quantum.executor import executor
+    from quantum.generator import Generator
+    from recipes.schema import GeneratorConfig
+
+    generator = Generator(GeneratorConfig(blocks=2), 16)
+    slopes, written = [], []
+    for run in (None, executor("shots", shots=10_000_000, seed=0)):
+        arrays = {name: torch.from_numpy(array).requires_grad_() for name, array in generator.initial(0).items()}
+        weights = generator.weights(arrays) if run is None else generator.noisy(arrays, run)
+        (weights @ torch.linspace(-1, 1, 16)).backward()
+        slopes.append(arrays["beta"].grad)
+        written.append(weights.detach())
+    assert_allclose(written[0], written[1], atol=1e-3)
+    assert not np.array_equal(written[0], written[1])
+    assert_allclose(slopes[0], slopes[1], atol=2e-2)
+
+
+def test_what_would_take_hours_is_refused_with_the_time_unless_told_to_go_on(run_of, tmp_path, monkeypatch):
+    folder = run_of(tmp_path / "run", load("qfed-digits"))
+    monkeypatch.setattr("server.noise.newest", lambda *_: object())
+    with pytest.raises(InputError, match=r"this would take about .* \(depolarizing:0.01 about .*\): .* --go-on"):
+        noise(folder, ["depolarizing:0.01"], shots=10_000, steps=10_000, go_on=False)
+    with pytest.raises(InputError, match="hardware is for recipes"):
+        noise(folder, ["ibm:x"], shots=10, steps=0, go_on=False)
+    with pytest.raises(InputError, match="nothing to run under noise"):
+        noise(run_of(tmp_path / "vqc", load("smoke")), [], shots=10, steps=0, go_on=False)
