@@ -71,6 +71,7 @@ class ImageStudent:
 
     def __init__(self, config: GeneratorConfig, n_classes: int, client: int = 0) -> None:
         names = config.named()
+        self.config = config
         self.target: str = config.targets[client] if config.targets else config.target
         if config.by == "small":
             self.target = small(config.target)
