@@ -220,7 +220,11 @@ def test_a_recipe_is_read_from_its_smallest_form():
 def test_every_shipped_recipe_says_what_it_is_and_how_to_run_it(name):
     said = about(shipped()[name])
     assert all(said), said
-    assert said.run.split()[:3] == ["qflock", "run", name]
+    qflock, verb, named = said.run.split()[:3]
+    assert (qflock, named) == ("qflock", name)
+    assert verb in ("run", "sweep", "ablate")
+    assert (verb == "sweep") == bool(sweep_of(name))
+    assert all(load(name, changes) for changes in grid(sweep_of(name)))
     text = shipped()[name].read_text()
     assert said.takes in text
     assert said.reproduces in text
