@@ -31,6 +31,7 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
     began = time.monotonic()
     recipe, labels, held_out = who.recipe, who.share.train.labels, who.share.validation
     lessons, tuned, note = attend(who, assignment)
+    began += lessons.tuning_seconds  # which are reported apart
     before = recall(assignment.run, who.number, assignment.memory_round) if assignment.memory_round else None
     lost = assignment.memory_round > 0 and before is None
     notes = [note, f"memory of round {assignment.memory_round} was lost, started anew" if lost else ""]
@@ -66,6 +67,7 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
                 student_accuracy=float(np.mean(probs_BK.argmax(1) == held_out.labels)),
                 teacher_loss=lessons.loss,
                 teacher_accuracy=lessons.accuracy,
+                teacher_f1=lessons.f1,
                 divergence=divergence(lessons.beliefs, probs_BK),
                 rho=budget.rho,
                 requested=budget.requested,
@@ -73,6 +75,8 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
                 evaluations=fit.evaluations,
                 shots=fit.shots,
                 seconds=now - began,
+                tuning_seconds=lessons.tuning_seconds,
+                tokens_per_second=lessons.tokens_per_second,
                 note="; ".join(filter(None, notes)),
             )
         )

@@ -1,6 +1,7 @@
 """The table that closes a run: every arm on the clients' test rows, beside what needs no federation."""
 
 from pathlib import Path
+from statistics import fmean
 
 from rich.console import Group
 from rich.table import Table
@@ -41,6 +42,7 @@ def summary(folder: Path) -> Group:
         table,
         Text(LEGEND.format(margin=1.96 * (0.5 / total) ** 0.5), style="dim"),
         *(Text(line) for line in costs),
+        Text(teachers(rounds)),
         Text(regulated(rounds)),
         Text(f"bytes: {up:,} up, {down:,} down, features and {len(rounds)} rounds together · {seconds:.0f} s"),
     )
@@ -61,6 +63,21 @@ def cost(name: str, rounds: list[Line]) -> str:
     shots = sum(client["shots"] for client in clients)
     spent = f"{shots:,} shots" if shots else "exact, no shots"
     return f"{name}: {len(clients)} fits, {evaluations:,} evaluations, {spent}"
+
+
+def teachers(rounds: list[Line]) -> str:
+    """How good the clients' last teachers are on held-out rows, and what it took to tune them."""
+    last = {client: said for line in rounds for arm in line["arms"].values() for client, said in arm["clients"].items()}
+    loss, accuracy, f1 = (
+        fmean(said[f"teacher_{name}"] for said in last.values()) for name in ("loss", "accuracy", "f1")
+    )
+    good = f"teachers: held out {loss:.3f} nats, accuracy {accuracy:.1%}, F1 {f1:.3f}, mean of {len(last)} clients"
+    times = [time for line in rounds for time in line["seconds"]["tuning"].values()]
+    seconds = sum(time["seconds"] for time in times)
+    tokens = sum(time["seconds"] * time["tokens_per_second"] for time in times)
+    speed = f", {tokens / seconds:,.0f} tokens/s" if tokens else ""
+    spent = f"{len(times)} tunings in {seconds:.1f} s together{speed}" if times else "none had to be tuned"
+    return f"{good} · {spent}"
 
 
 def regulated(rounds: list[Line]) -> str:

@@ -57,14 +57,26 @@ def read(
     path: Path, shape: tuple[int, ...], kind: DTypeLike, mapped: Literal["r"] | None = None
 ) -> NDArray[Any] | None:
     """What the cache holds; None, and so computed anew, when that is nothing or no such thing."""
+    found = opened(path, mapped)
+    return found if found is not None and (found.shape, found.dtype) == (shape, kind) else None
+
+
+def read_table(path: Path, kind: np.dtype[np.void]) -> NDArray[np.void] | None:
+    """The same of rows of any number, left on the disk until they are looked at."""
+    found = opened(path, "r")
+    return found if found is not None and found.ndim == 1 and found.dtype == kind else None
+
+
+def opened(path: Path, mapped: Literal["r"] | None) -> NDArray[Any] | None:
+    """Any array; None when there is none, or none that can be read."""
     try:
-        found = np.load(path, mmap_mode=mapped, allow_pickle=False)
+        found: NDArray[Any] = np.load(path, mmap_mode=mapped, allow_pickle=False)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, EOFError, OSError) as error:
         log.warning("%s is damaged (%s) and is made anew", path, error)
         return None
-    return found if (found.shape, found.dtype) == (shape, kind) else None
+    return found
 
 
 @contextmanager

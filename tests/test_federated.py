@@ -72,7 +72,13 @@ class ScriptedClients:
     def report(self, client, arm, arrays):
         moved = {name: (array + (client + 1 - array) / 3).astype(array.dtype) for name, array in arrays.items()}
         loss = float(abs(arrays["theta"] - client).mean())
-        facts = {"student_loss": loss, "student_accuracy": 0.5, "teacher_loss": 0.4, "teacher_accuracy": 0.9}
+        facts = {
+            "student_loss": loss,
+            "student_accuracy": 0.5,
+            "teacher_loss": 0.4,
+            "teacher_accuracy": 0.9,
+            "teacher_f1": 0.9,
+        }
         facts |= {"maxiter": 10, "evaluations": 9, "shots": 0, "seconds": 0.01}
         return Report(client=client, arm=arm, arrays=moved, examples=10 + 7 * client, **facts)
 
@@ -165,6 +171,7 @@ def test_a_round_is_the_weighted_mean_of_what_was_reported(go):
         "student_accuracy": 0.5,
         "teacher_loss": 0.4,
         "teacher_accuracy": 0.9,
+        "teacher_f1": 0.9,
         "maxiter": 10,
         "evaluations": 9,
         "shots": 0,

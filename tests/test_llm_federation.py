@@ -1,14 +1,17 @@
 """An LLM teacher in a federation: tuned in round 1, not loaded again, and done without where it cannot be tuned."""
 
 import json
+import re
 from math import log
 
+import numpy as np
 import pytest
 
 from recipes.load import load
 from recipes.section import InputError
 from server.ledger import lines, untimed
 from server.ready import ready
+from server.summary import teachers
 from teacher import lora
 from teacher.protocol import TeacherError
 
@@ -47,6 +50,19 @@ def test_clients_in_new_processes_load_the_llm_in_round_1_only_and_an_ablation_n
     again = [untimed(line) for line in lines(run_here("two", config, 2, shuffle=3))]
     assert not loads  # kept tunings
     assert again == first
+
+
+def test_tuning_is_timed_apart_and_takes_no_time_once_it_was_kept(run_here, config):
+    first, again = run_here("one", config, 2), run_here("two", config, 2)
+    tunings = [line["seconds"]["tuning"] for line in lines(first) if line["kind"] == "round"]
+    assert [sorted(tuning) for tuning in tunings] == [["0", "1"], []]
+    assert all(time["seconds"] > 0 and time["tokens_per_second"] > 0 for time in tunings[0].values())
+    last = [line for line in lines(first) if line["kind"] == "round"][-1]["arms"]["student"]["clients"].values()
+    loss, f1 = (np.mean([said[f"teacher_{name}"] for said in last]) for name in ("loss", "f1"))
+    told = [teachers([line for line in lines(run) if line["kind"] == "round"]) for run in (first, again)]
+    assert all(f"held out {loss:.3f} nats, accuracy " in said and f"F1 {f1:.3f}, mean of 2" in said for said in told)
+    assert re.search(r"mean of 2 clients · 2 tunings in [0-9.]+ s together, [0-9,]+ tokens/s$", told[0])
+    assert told[1].endswith("mean of 2 clients · none had to be tuned")
 
 
 @pytest.mark.parametrize(
