@@ -132,7 +132,9 @@ def spanned(interval: tuple[float, float] | None, write: Callable[[float], str])
 
 
 def behind(line: Results) -> str:
-    """Client-rounds of all seeds in which ρ > 1."""
+    """Client-rounds of all seeds in which ρ > 1; a twin is given its student's budget, and has no ρ of its own."""
+    if line["model"] != "student":
+        return ""
     found, of = sum(line["behind"]), sum(line["compared"])
     return f"{'inert: ' if line['regulated'] and not found else ''}{found:,} of {of:,}"
 
@@ -185,6 +187,8 @@ def verdict(found: Difference, paper: str) -> str:
 
 def fewer(saving: float) -> str:
     """A share of evaluations saved, in words."""
+    if f"{abs(saving):.0%}" == "0%":
+        return "as many evaluations"
     return f"{abs(saving):.0%} {'more' if saving < 0 else 'fewer'} evaluations"
 
 

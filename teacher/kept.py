@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import DTypeLike, NDArray
 
 from data.assets import cache_folder, made
@@ -26,13 +27,16 @@ def kept(
 ) -> NDArray[np.float32]:
     """(B, columns) that depend on these facts and texts alone; made, and kept, where they are not there."""
     path = place(name, facts, texts)
-    found = read(path, (len(texts), columns), np.float32)
-    if found is None:
-        made(path.parent)  # before the work, not after it
-        found, content = make(), BytesIO()
-        np.save(content, found)
-        with keeping(path) as file:
-            file.write_bytes(content.getvalue())
+    shape = len(texts), columns
+    found = read(path, shape, np.float32)
+    if found is not None:
+        return found
+    with alone(path):
+        if (found := read(path, shape, np.float32)) is None:
+            found, content = make(), BytesIO()
+            np.save(content, found)
+            with keeping(path) as file:
+                file.write_bytes(content.getvalue())
     return found
 
 
@@ -65,6 +69,25 @@ def read(
         log.warning("%s is damaged (%s) and is made anew", path, error)
         return None
     return found if (found.shape, found.dtype) == (shape, kind) else None
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Nobody else makes this file meanwhile, in this process or another: who has waited looks again before working.
+
+    Runs side by side, such as the arms of an ablation, ask for the same things at the same time.
+    """
+    made(path.parent)  # before the work, not after it
+    lock = FileLock(made(cache_folder() / "locks") / f"{path.name}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        log.info("waiting for %s, which another run is making", path.name)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

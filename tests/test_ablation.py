@@ -144,6 +144,7 @@ def test_a_claim_says_no_more_than_the_interval_of_the_savings(work):
     mean = sum(saved) / len(saved)
     assert said.count("Work: ") == 1
     assert fewer(mean) in said
+    assert ("fewer evaluations" in said, "more evaluations" in said) == (mean >= 0.005, mean <= -0.005)
     if len(work) < 3:
         assert "say nothing of the paper's 30% less." in said
         return

@@ -7,6 +7,7 @@ import pytest
 
 from recipes.load import load
 from recipes.section import InputError
+from server.ablation import arms
 from server.ledger import lines, untimed
 from server.ready import ready
 from teacher import lora
@@ -47,6 +48,21 @@ def test_clients_in_new_processes_load_the_llm_in_round_1_only_and_an_ablation_n
     again = [untimed(line) for line in lines(run_here("two", config, 2, shuffle=3))]
     assert not loads  # kept tunings
     assert again == first
+
+
+def test_the_arms_of_an_ablation_share_the_teachers_that_the_first_of_them_tuned(run_here, config, loads, monkeypatch):
+    learnt, real = [], lora.LoraTeacher.learn
+    monkeypatch.setattr(
+        lora.LoraTeacher, "learn", lambda self, *rows: (learnt.append(self.client), real(self, *rows))[1]
+    )
+    parts = ["regulate.law=adaptive", "select.by=alignment", "distil.weight=0.5", "aggregate.tau=1"]
+    asked = {}
+    for name, changes in arms(config["recipe"], parts).items():
+        loads.clear()
+        run_here(name, config | {"recipe": load(config["recipe"], changes).as_json()}, 2)
+        asked[name] = len(loads)
+    assert sorted(learnt) == [0, 1]
+    assert {name for name, times in asked.items() if times} == {"plain", "distillation only"}  # new rows to answer
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """The LLM teacher on tiny random models of five families, against plain transformers with W₀ + ΔW."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -363,3 +365,21 @@ def test_what_is_kept_has_the_same_bits_on_any_number_of_threads(config, tmp_pat
     finally:
         torch.set_num_threads(before)
     assert_array_equal(*found)
+
+
+def test_two_runs_side_by_side_tune_a_teacher_once_and_both_have_it(config, monkeypatch):
+    learnt, real, both = [], lora.LoraTeacher.learn, Barrier(2)
+    monkeypatch.setattr(lora.LoraTeacher, "learn", lambda self, *rows: (learnt.append(self), real(self, *rows))[1])
+    texts, labels = rows(8, 0)
+
+    def tuned(one):
+        both.wait()
+        return one.tune(texts, labels, texts, labels)
+
+    teachers = [teacher(config(epochs=1), 2), teacher(config(epochs=1, federate="exact", merged_rank=8), 2)]
+    with ThreadPoolExecutor(2) as side_by_side:
+        first, second = side_by_side.map(tuned, teachers)
+    assert len(learnt) == 1
+    assert first == second
+    for name, array in teachers[0].adapter().items():
+        assert_array_equal(array, teachers[1].adapter()[name])
