@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from itertools import product
+from itertools import combinations, product
 
 import pytest
 from hypothesis import given
@@ -31,7 +31,7 @@ def recipes(overrides):
     return {name: load("smoke", changes) for name, changes in arms("smoke", overrides).items()}
 
 
-@given(kept=st.sets(st.sampled_from(sorted(PARTS)), min_size=1))
+@pytest.mark.parametrize("kept", [some for size in (1, 2, 3) for some in combinations(PARTS, size)], ids=" ".join)
 def test_every_arm_has_the_parts_that_its_name_says_and_full_is_the_recipe(kept):
     overrides = [*BARE, *(change for part in kept for change in PARTS[part])]
     found = recipes(overrides)
@@ -203,6 +203,21 @@ def test_what_was_found_is_printed_and_written_beside_the_runs(tmp_path, run_of,
     assert all(column in printed for column in ("accuracy", "shots", "bytes", "rounds", "ρ > 1"))
     show(sweep, outcomes[:1])
     assert capsys.readouterr().out == ""
+
+
+def test_the_command_skips_what_is_done_and_shows_the_table(tmp_path, run_of, capsys, monkeypatch):
+    from server.cli import command
+
+    sweep = ablation("smoke", ALL, range(3), tmp_path)
+    for run in sweep.runs:
+        run_of(sweep.folder / run.label, run.recipe)
+    monkeypatch.setattr("server.jobs.started", lambda *what: pytest.fail("a finished run was started"))
+    sets = [word for change in ALL for word in ("--set", change)]
+    command(["ablate", "smoke", *sets, "--seeds", "3", "--runs-dir", str(tmp_path)], standalone_mode=False)
+    printed = capsys.readouterr().out
+    assert "18 of 18 runs done" in printed
+    assert "what each part does, seeds 0, 1, 2" in printed
+    assert not (sweep.folder / "compare.csv").exists()
 
 
 def test_the_results_survive_a_file(ablated):
