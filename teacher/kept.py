@@ -2,6 +2,8 @@
 
 import hashlib
 import logging
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -99,6 +101,18 @@ def keeping(path: Path) -> Iterator[Path]:
     except OSError as error:
         reason = error.strerror or error
         raise DataError(f"{path} cannot be written ({reason}); set QFLOCK_CACHE to a folder you can write") from None
+
+
+def threads() -> int:
+    """How many torch uses, or will: importing it takes seconds, and who finds all in the cache needs no more of it.
+
+    Of one thread it is certain without asking; more than a machine has, torch does not take.
+    """
+    if "torch" not in sys.modules and os.environ.get("OMP_NUM_THREADS") == "1":
+        return 1
+    import torch
+
+    return torch.get_num_threads()
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from data.streams import stream
 from recipes.schema import TeacherConfig
 from teacher.adapted import Adapted, widened
 from teacher.base import base, facts
-from teacher.kept import alone, digest, keeping, kept
+from teacher.kept import alone, digest, keeping, kept, threads
 from teacher.lower import EVERY_SECONDS, Lower
 from teacher.models import check_teacher, tokenizer
 from teacher.protocol import Arrays, TeacherError, Tuning
@@ -163,10 +163,8 @@ class LoraTeacher:
         self, texts: Sequence[str], labels: NDArray[np.int64], held: Sequence[str], asked: NDArray[np.int64]
     ) -> Path:
         """Where the result of a tuning lies: named by all that it depends on."""
-        import torch
-
         start = "" if self._arrays is None else named(self._arrays)
-        rest = f"{self._facts()} seed {self.seed} client {self.client} threads {torch.get_num_threads()} from {start}"
+        rest = f"{self._facts()} seed {self.seed} client {self.client} threads {threads()} from {start}"
         counted = f"{rest} {len(texts)} {labels.tolist()} {asked.tolist()}"
         return cache_folder() / "teachers" / f"lora-{digest(counted, [*texts, *held])}.npz"
 
