@@ -39,7 +39,7 @@ class Participant:
 
     def new_teacher(self) -> Teacher:
         """A teacher that has seen nothing yet; never shared, also when several clients live in one process."""
-        return teacher(self.recipe.teacher, self.n_classes, self.recipe.seed, self.number)
+        return teacher(self.recipe.teacher, self.n_classes, self.recipe.seed, self.number, self.recipe.words())
 
     def seed(self, round_number: int) -> int:
         """Of everything that one visit draws; a visit that is repeated draws the same again."""

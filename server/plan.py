@@ -119,7 +119,9 @@ def averaging(recipe: Recipe) -> str:
 def teaching(recipe: Recipe) -> str:
     """Who teaches what, to whom."""
     t, d = recipe.teacher, recipe.distil
-    words = [taught(t), f"tuned on {recipe.data.labelled:.0%} of a client's training rows"]
+    k, stride = recipe.words()
+    read = [f"reads DNA as words of {k} letters, one every {stride}"] if k else []
+    words = [taught(t), *read, f"tuned on {recipe.data.labelled:.0%} of a client's training rows"]
     if t.federate != "none":
         words.append(f"federated ({t.federate}, {t.rounds} round{'s' * (t.rounds > 1)})")
     words.append(f"distilled with λ {d.weight:g} at T {d.temperature:g}" if d.weight else "nothing distilled")

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from teacher.frozen import MOST_TOKENS, Arrays, Frozen
+from data.stages import Arrays, Frozen
+from teacher.frozen import MOST_TOKENS
 from teacher.kept import kept
 from teacher.models import check_encoder, positions, tokenizer, width
 from teacher.tokens import mean, tokenised
