@@ -12,15 +12,15 @@ from typing import Any
 from rich.table import Table
 
 from bench.study import Results, asked, cited, origin, write
-from recipes.load import load
+from recipes.load import load, sweep_of
+from recipes.section import InputError
 from server.jobs import finish
 from server.outcome import Outcome
 from server.statistics import LEVEL, difference, mean
 from server.sweep import grid, planned
 
 RESULTS = Path(__file__).parent / "results" / "sensitivity.json"
-RECIPE, SEEDS = "llm-qfl-genomic", 3
-WEIGHTS, PROXIMALS = (0.0, 0.1, 0.5, 1.0), (0.0, 0.01, 0.1)  # λ, μ
+RECIPE, SEEDS = "llm-qfl-sensitivity", 3  # it carries the λ and μ
 EPSILONS = (1e-3, 1e-2, 5e-2)
 ARM = "student"
 
@@ -30,23 +30,17 @@ Cell = dict[str, Any]  # one setting: its values, and a number a seed
 def main() -> None:
     """Run what is missing, write the results file and the heat map beside it."""
     said = asked("bench.sensitivity", __doc__, recipe=RECIPE, seeds=SEEDS, results=RESULTS)
-    seeds = range(said.seeds)
-    sets = [f"distil.weight={listed(WEIGHTS)}", f"distil.proximal={listed(PROXIMALS)}"]
+    seeds, sets = range(said.seeds), sweep_of(said.recipe)
+    if sorted(one.partition("=")[0] for one in sets) != ["distil.proximal", "distil.weight"]:
+        raise InputError(f"{said.recipe} must carry a sweep of distil.weight and distil.proximal, and of nothing else")
     guided = finish(planned(said.recipe, grid(sets), seeds, said.runs_dir, "guidance"), said.jobs)
     best = lowest(cells(guided))
     sets = [f"distil.weight={best['weight']}", f"distil.proximal={best['proximal']}"]
-    stopped = finish(
-        planned(said.recipe, grid([*sets, f"stop.epsilon={listed(EPSILONS)}"]), seeds, said.runs_dir, "stopping"),
-        said.jobs,
-    )
+    sets.append(f"stop.epsilon={','.join(map(str, EPSILONS))}")
+    stopped = finish(planned(said.recipe, grid(sets), seeds, said.runs_dir, "stopping"), said.jobs)
     results = measured(said.recipe, guided, stopped)
     write(results, said.results)
     heat(results, said.results.with_suffix(".png"))
-
-
-def listed(values: Sequence[float]) -> str:
-    """Values as a sweep takes them."""
-    return ",".join(map(str, values))
 
 
 def measured(recipe: str, guided: Sequence[Outcome], stopped: Sequence[Outcome]) -> Results:

@@ -1,15 +1,19 @@
 """The committed studies: what is written to a results file, and what a reader is told of it."""
 
 import json
+import signal
+from itertools import product
 
 import pytest
 
 from bench import ablation as ablation_study
 from bench import sensitivity
 from bench.tables import TABLES
-from recipes.load import load
+from recipes.load import load, sweep_of
+from recipes.section import InputError
 from server.ablation import ablation
 from server.outcome import outcome
+from server.sweep import grid
 
 
 @pytest.fixture
@@ -91,3 +95,19 @@ def test_the_ablation_in_the_readme_is_the_one_on_the_terminal_with_its_source(t
     assert "| regulation + selection (50%) | twin |" in text
     assert "Work: to the loss at which plain student ends, full student takes as many evaluations" in text
     assert text.endswith(f"Recipe `whole` ({results['recipe_digest']}), seeds 0 to 2, qflock 0.1.0 abc.")
+
+
+def test_the_shipped_sensitivity_study_carries_every_weight_and_pull():
+    combinations = grid(sweep_of(sensitivity.RECIPE))
+    found = {(one.distil.weight, one.distil.proximal) for one in (load(sensitivity.RECIPE, c) for c in combinations)}
+    assert found == set(product((0, 0.1, 0.5, 1), (0, 0.01, 0.1)))
+
+
+def test_a_study_of_a_recipe_without_such_a_sweep_is_refused(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["bench.sensitivity", "--recipe", "smoke"])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(InputError, match=r"^smoke must carry a sweep of distil.weight and distil.proximal"):
+            sensitivity.main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
