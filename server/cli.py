@@ -187,11 +187,15 @@ def ablate(
     jobs: JobsOption = None,
     runs_dir: RunsDirOption = Path("runs"),
 ) -> None:
-    """Change one part of a recipe at a time (regulation, selection, reduction, feature map), then compare."""
+    """Take regulation, selection and distillation out of a recipe; goes on where it was interrupted.
+
+    One table says what each part does to accuracy and cost, beside the plain recipe at the same seeds.
+    """
     from server.ablation import ablation
+    from server.effects import show
     from server.jobs import finish
 
-    finish(ablation(recipe, set_ or [], range(seed, seed + seeds), runs_dir), jobs)
+    finish(ablation(recipe, set_ or [], range(seed, seed + seeds), runs_dir), jobs, show)
 
 
 @command.command()

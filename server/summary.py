@@ -7,7 +7,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from server.ledger import Line, lines
+from server.ledger import Line, lines, visits
 
 ALONE = ("head", "logistic", "majority")  # what needs no student
 LEGEND = (
@@ -58,7 +58,7 @@ def admitted(client: int, names: list[str], rounds: list[Line]) -> str:
 
 def cost(name: str, rounds: list[Line]) -> str:
     """What one arm spent."""
-    clients = [client for line in rounds if name in line["arms"] for client in line["arms"][name]["clients"].values()]
+    clients = visits(rounds, name)
     evaluations = sum(client["evaluations"] for client in clients)
     shots = sum(client["shots"] for client in clients)
     spent = f"{shots:,} shots" if shots else "exact, no shots"
@@ -82,8 +82,7 @@ def teachers(rounds: list[Line]) -> str:
 
 def regulated(rounds: list[Line]) -> str:
     """In how many client-rounds the student was behind its teacher, and what the law then asked for."""
-    clients = [client for line in rounds for client in line["arms"].get("student", {"clients": {}})["clients"].values()]
-    compared = [client for client in clients if client["rho"]]
+    compared = [client for client in visits(rounds, "student") if client["rho"]]
     behind = sum(client["rho"] > 1 for client in compared)
     capped = sum(client["requested"] > client["maxiter"] for client in compared)
     if not behind:

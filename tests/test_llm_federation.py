@@ -9,6 +9,7 @@ import pytest
 
 from recipes.load import load
 from recipes.section import InputError
+from server.ablation import arms
 from server.ledger import lines, untimed
 from server.ready import ready
 from server.summary import teachers
@@ -63,6 +64,21 @@ def test_tuning_is_timed_apart_and_takes_no_time_once_it_was_kept(run_here, conf
     assert all(f"held out {loss:.3f} nats, accuracy " in said and f"F1 {f1:.3f}, mean of 2" in said for said in told)
     assert re.search(r"mean of 2 clients · 2 tunings in [0-9.]+ s together, [0-9,]+ tokens/s$", told[0])
     assert told[1].endswith("mean of 2 clients · none had to be tuned")
+
+
+def test_the_arms_of_an_ablation_share_the_teachers_that_the_first_of_them_tuned(run_here, config, loads, monkeypatch):
+    learnt, real = [], lora.LoraTeacher.learn
+    monkeypatch.setattr(
+        lora.LoraTeacher, "learn", lambda self, *rows: (learnt.append(self.client), real(self, *rows))[1]
+    )
+    parts = ["regulate.law=adaptive", "select.by=alignment", "distil.weight=0.5", "aggregate.tau=1"]
+    asked = {}
+    for name, changes in arms(config["recipe"], parts).items():
+        loads.clear()
+        run_here(name, config | {"recipe": load(config["recipe"], changes).as_json()}, 2)
+        asked[name] = len(loads)
+    assert sorted(learnt) == [0, 1]
+    assert {name for name, times in asked.items() if times} == {"plain", "distillation only"}  # new rows to answer
 
 
 @pytest.mark.parametrize(

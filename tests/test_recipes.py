@@ -250,6 +250,7 @@ def test_overrides_come_last_and_in_order():
     recipe = load("smoke", ["rounds=9", "student.reps=1", "rounds=8", "data={rows: 50}"])
     smoke = load("smoke")
     assert recipe == replace(smoke, rounds=8, student=replace(smoke.student, reps=1), data=replace(smoke.data, rows=50))
+    assert load("smoke", ["rounds=9", "rounds=8", "rounds=9"]).rounds == 9
     config = {"recipe": "smoke", "rounds": 4, "override": "student.reps=2 'name=two-words'"}
     assert from_run_config(config) == replace(smoke, rounds=4, name="two-words", student=replace(smoke.student, reps=2))
 
