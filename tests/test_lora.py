@@ -387,7 +387,8 @@ def test_two_runs_side_by_side_tune_a_teacher_once_and_both_have_it(config, monk
     with ThreadPoolExecutor(2) as side_by_side:
         first, second = side_by_side.map(tuned, teachers)
     assert len(learnt) == 1
-    assert first == second
+    assert replace(first, seconds=0.0, tokens_per_second=0.0) == replace(second, seconds=0.0, tokens_per_second=0.0)
+    assert sorted((first.seconds > 0, second.seconds > 0)) == [False, True]
     for name, array in teachers[0].adapter().items():
         assert_array_equal(array, teachers[1].adapter()[name])
 
@@ -410,7 +411,8 @@ print(one.tune(texts, labels, texts, labels), one.soft_labels(texts, 2.0).tolist
 """
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(APP)}
     said = subprocess.run([sys.executable, "-c", again], env=environment, capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == f"{tuning} {soft_BK.tolist()} False"
+    kept = replace(tuning, seconds=0.0, tokens_per_second=0.0)
+    assert said.stdout.strip() == f"{kept} {soft_BK.tolist()} False"
 
 
 @pytest.mark.parametrize("said", ["1", "3", "2,1", ""])
