@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recipes.load import about, load, shipped
+from recipes.load import about, load, shipped, sweep_of
 from recipes.schema import Recipe
 from recipes.section import InputError
 
@@ -158,7 +158,10 @@ JobsOption = Annotated[int | None, typer.Option(min=1, help="runs side by side, 
 def sweep(
     recipe: RecipeArgument,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=A,B,…", help="values of one key; repeatable, all combined")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=A,B,…", help="values of one key; repeatable, all combined; or the recipe's own"
+        ),
     ] = None,
     seeds: SeedsOption = 5,
     seed: FirstSeedOption = 0,
@@ -170,10 +173,9 @@ def sweep(
     from server.jobs import finish
     from server.sweep import grid, planned
 
+    combined = set_ or sweep_of(recipe)
     fixed = [f"clients={clients}"] if clients is not None else []
-    finish(
-        planned(recipe, [[*chosen, *fixed] for chosen in grid(set_ or [])], range(seed, seed + seeds), runs_dir), jobs
-    )
+    finish(planned(recipe, [[*chosen, *fixed] for chosen in grid(combined)], range(seed, seed + seeds), runs_dir), jobs)
 
 
 @command.command()

@@ -6,39 +6,18 @@ Reimers & Gurevych, arXiv:1908.10084: mean of the last layer over the real token
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.assets import MINILM, extract
+from data.stages import Arrays, Frozen
 from teacher.by_text import by_text
 from teacher.kept import one_thread, quiet
 
 log = logging.getLogger(__name__)
 
-Arrays = dict[str, NDArray[Any]]
-
 MOST_TOKENS = 256  # what the encoder was trained for; the rest of a text is cut
-
-
-class Frozen:
-    """A stage that learns nothing: an encoder that every client has already."""
-
-    name = "encoder"
-    exchanges = 0
-
-    def initial(self, seed: int) -> Arrays:
-        """No arrays."""
-        return {}
-
-    def local(self, arrays: Arrays, rows: Sequence[str], labels: NDArray[Any]) -> Arrays:
-        """Nothing to answer."""
-        return {}
-
-    def merge(self, arrays: Arrays, answers: list[Arrays], examples: list[int]) -> Arrays:
-        """Nothing to agree on."""
-        return {}
 
 
 class MiniLm(Frozen):

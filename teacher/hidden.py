@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from data.stages import Arrays, Frozen
 from teacher.by_text import by_text
-from teacher.frozen import MOST_TOKENS, Arrays, Frozen
+from teacher.frozen import MOST_TOKENS
 from teacher.models import check_encoder, positions, tokenizer, width
 from teacher.tokens import mean, tokenised
 

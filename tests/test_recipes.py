@@ -15,9 +15,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from recipes.load import about, build, checked, every_key, from_run_config, load, merged, parse, shipped
+from recipes.load import about, build, checked, every_key, from_run_config, load, merged, parse, shipped, sweep_of
 from recipes.schema import Recipe
 from recipes.section import Between, RecipeError, Section, hints
+from server.sweep import grid
 
 APP = Path(__file__).parents[1]
 DEFAULTS = Recipe()
@@ -219,7 +220,11 @@ def test_a_recipe_is_read_from_its_smallest_form():
 def test_every_shipped_recipe_says_what_it_is_and_how_to_run_it(name):
     said = about(shipped()[name])
     assert all(said), said
-    assert said.run.split()[:3] == ["qflock", "run", name]
+    qflock, verb, named = said.run.split()[:3]
+    assert (qflock, named) == ("qflock", name)
+    assert verb in ("run", "sweep", "ablate")
+    assert (verb == "sweep") == bool(sweep_of(name))
+    assert all(load(name, changes) for changes in grid(sweep_of(name)))
     text = shipped()[name].read_text()
     assert said.takes in text
     assert said.reproduces in text
@@ -627,3 +632,22 @@ def test_a_list_holds_what_its_key_says(targets, reason):
     with pytest.raises(RecipeError) as raised:
         load("smoke", [f"teacher.targets={targets}"])
     assert str(raised.value) == f"--set teacher.targets={targets}: {reason}"
+
+
+def test_a_recipes_own_sweep_is_combined_as_the_command_line_would_and_is_nothing_to_a_run(tmp_path):
+    (tmp_path / "own.yaml").write_text(
+        "extends: smoke\nsweep: {clients: [2, 3], regulate: [{law: none}, {law: dynamic}]}\n"
+    )
+    own = str(tmp_path / "own.yaml")
+    assert replace(load(own), name="smoke") == load("smoke")
+    combinations = grid(sweep_of(own))
+    laws = [(one.clients, one.regulate.law) for one in (load(own, changes) for changes in combinations)]
+    assert laws == [(2, "none"), (2, "dynamic"), (3, "none"), (3, "dynamic")]
+    assert sweep_of("smoke") == sweep_of(load("smoke").as_json()) == []
+
+
+@pytest.mark.parametrize("said", ["[1]", "3", "{clients: 5}", "{clients: []}"])
+def test_a_sweep_that_holds_no_lists_is_refused(said, tmp_path):
+    (tmp_path / "own.yaml").write_text(f"extends: smoke\nsweep: {said}\n")
+    with pytest.raises(RecipeError, match=r"^own.yaml: sweep is .*; it must hold lists of values"):
+        sweep_of(str(tmp_path / "own.yaml"))
