@@ -11,7 +11,7 @@ import yaml
 
 from server.ledger import lines, untimed
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
 
 APP = Path(__file__).parents[2]
 
