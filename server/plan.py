@@ -136,10 +136,10 @@ def federating(recipe: Recipe, n_classes: int) -> str:
     t = recipe.teacher
     if t.kind == "lora" and not at_hand(t.model):
         return f"adapters in {t.rounds} of the rounds, of a size known once {t.model} is here"
-    each = adapter_bytes(t, n_classes)
-    whole = f"{each:,} of a client's adapter in {t.rounds} of the rounds, {each * t.rounds * recipe.clients:,} in all"
-    ranks = t.merged_rank or recipe.clients * t.rank
-    return whole + (f", back at up to {ranks} ranks" if (t.kind, t.federate) == ("lora", "exact") else ", as many back")
+    widest = (t.merged_rank or recipe.clients * t.rank) if t.federate == "exact" else t.rank
+    first, later = (adapter_bytes(t, n_classes, rank) for rank in (t.rank, widest))
+    whole = recipe.clients * (first + (t.rounds - 1) * later)
+    return f"adapters of {first:,} a client in round 1, at most {later:,} back and from round 2 on, {whole:,} in all"
 
 
 def regulation(recipe: Recipe) -> str:

@@ -9,7 +9,7 @@ from teacher.tiny import BUCKETS
 FLOAT = 4  # bytes
 
 
-def adapter_bytes(config: TeacherConfig, n_classes: int) -> int:
+def adapter_bytes(config: TeacherConfig, n_classes: int, rank: int) -> int:
     """A (r, d_in) and B (d_out, r) of every adapted module, under ffa B alone, and a head of K rows and K biases."""
     if config.kind == "tiny":
         return FLOAT * (BUCKETS + 1) * n_classes
@@ -22,7 +22,7 @@ def adapter_bytes(config: TeacherConfig, n_classes: int) -> int:
         if any(means(target, name) for target in config.targets)
     ]
     sides = sum(out_features(module) if config.federate == "ffa" else sum(module.weight.shape) for module in adapted)
-    return FLOAT * (config.rank * sides + (width(config.model, len(layers)) + 1) * n_classes)
+    return FLOAT * (rank * sides + (width(config.model, len(layers)) + 1) * n_classes)
 
 
 def out_features(module: Any) -> int:

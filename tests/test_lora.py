@@ -247,7 +247,7 @@ def test_under_ffa_a_stays_what_every_client_started_from(config):
 @pytest.mark.parametrize("layers", [2, 0])
 def test_the_size_of_what_travels_is_known_without_the_weights(family, federate, layers, config, loads):
     asked = config(family, federate=federate, layers=layers, rank=3)
-    known = adapter_bytes(asked, 3)
+    known = adapter_bytes(asked, 3, 3)
     assert not loads
     sent = [array for name, array in teacher(asked, 3).adapter().items() if travels(name, federate)]
     assert known == sum(array.nbytes for array in sent)
