@@ -12,7 +12,6 @@ from recipes.schema import FeaturesConfig
 from recipes.section import InputError
 from teacher import machine
 from teacher.encoders import encoder
-from teacher.hidden import Hidden
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -53,7 +52,7 @@ def test_texts_are_encoded_once_and_another_layer_is_another_encoding(tiny_llm, 
 
 
 def test_a_text_has_the_same_bits_in_any_company(tiny_llm, tmp_path, monkeypatch):
-    stage = Hidden(str(tiny_llm()), 2)
+    stage = encoder(FeaturesConfig(encoder="hidden", model=str(tiny_llm()), layer=2)).encoder
     together = stage.apply({}, TEXTS)
     monkeypatch.setenv("QFLOCK_CACHE", str(tmp_path / "another"))
     assert_array_equal(np.concatenate([stage.apply({}, [text]) for text in TEXTS[::-1]])[::-1], together)
