@@ -29,6 +29,7 @@ class Participant:
     def __init__(self, recipe: Recipe, number: int) -> None:
         corpus, dealt = dealt_corpus(recipe.as_json())
         self.recipe, self.number = recipe, number
+        self.corpus_digest = corpus.digest
         self.share, self.n_classes = dealt.shares[number], len(corpus.classes)
         self.arms: dict[str, Student] = arms(recipe.student, self.n_classes)
         self.stages: list[Stage] = []

@@ -11,6 +11,7 @@ from client.memory import Memory, recall, remember
 from client.participant import Participant
 from client.regulator import Budget, regulate
 from data.baselines import logistic_regression, majority
+from data.corpus import DataError
 from quantum.guidance import Guidance, divergence
 from quantum.objective import cross_entropy
 from strategies.messages import Answer, Assignment, Report, Score, Tuned
@@ -21,6 +22,11 @@ log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and
 def prepare(who: Participant, assignment: Assignment) -> Answer:
     """Say hello, or answer with this client's part of a feature stage."""
     began = time.monotonic()
+    if assignment.corpus_digest not in ("", who.corpus_digest):
+        raise DataError(
+            f"this node holds rows {who.corpus_digest} of corpus {who.recipe.data.corpus}, the server rows "
+            f"{assignment.corpus_digest}: give both the same files"
+        )
     arrays = who.statistics(assignment.stage, assignment.shared) if assignment.stage else {}
     examples = len(who.share.train.labels)
     return Answer(client=who.number, examples=examples, arrays=arrays, seconds=time.monotonic() - began)

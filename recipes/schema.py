@@ -103,7 +103,10 @@ class OptimiserConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class DistilConfig(Section):
-    """What a fit minimises beside the labels' loss: weight·KL(teacher‖student; T) + proximal/2·‖θ − θ_global‖²."""
+    """What a fit minimises beside the labels' loss: weight·KL(teacher‖student; T) + proximal/2·‖θ − θ_global‖².
+
+    T softens both sides; there is no factor T² before the KL, as quantum/guidance.py says.
+    """
 
     weight: Annotated[float, Between(0)] = 0.0  # λ
     temperature: Annotated[float, Between(0, above=True)] = 2.0  # T

@@ -22,6 +22,11 @@ class Reference:
 
     def __init__(self, recipe: Recipe) -> None:
         corpus = load(recipe.data, recipe.seed)
+        self.corpus = {
+            "source": corpus.source or recipe.data.corpus,
+            "rows": len(corpus.texts),
+            "digest": corpus.digest,
+        }
         self.rows = deal(corpus, recipe.data, recipe.clients, recipe.seed).reference
         self.arms: dict[str, Student] = arms(recipe.student, len(corpus.classes))
         self.stages: list[Stage] = []

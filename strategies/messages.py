@@ -20,6 +20,7 @@ class Assignment:
     kind: Kind
     run: str  # names the client's memory
     recipe_digest: str
+    corpus_digest: str = ""  # `prepare`: of the server's corpus, in a hello
     round: int = 0
     stage: str = ""  # `prepare`: which feature stage is being agreed on; "" only says hello
     memory_round: int = 0  # `train`: the round whose memory to start from; 0 is none

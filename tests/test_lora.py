@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from client.lessons import travels
 from recipes.schema import TeacherConfig
 from recipes.section import InputError
 from server.folder import APP
 from teacher import lora
 from teacher.kept import one_thread
 from teacher.protocol import TeacherError, teacher
+from teacher.size import adapter_bytes
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -247,6 +249,16 @@ def test_under_ffa_a_stays_what_every_client_started_from(config):
     one.tune(*rows(16, 0), *rows(8, 1))
     moved = {name[-2:] for name, array in one.adapter().items() if (array != first[name]).any()}
     assert moved == {"/B", "ht", "as"}  # the head's weight and bias
+
+
+@pytest.mark.parametrize("federate", ["average", "ffa", "exact"])
+@pytest.mark.parametrize("layers", [2, 0])
+def test_the_size_of_what_travels_is_known_without_the_weights(family, federate, layers, config, loads):
+    asked = config(family, federate=federate, layers=layers, rank=3)
+    known = adapter_bytes(asked, 3, 3)
+    assert not loads
+    sent = [array for name, array in teacher(asked, 3).adapter().items() if travels(name, federate)]
+    assert known == sum(array.nbytes for array in sent)
 
 
 def test_under_exact_an_adapter_of_other_ranks_has_the_same_logits_and_can_be_tuned_further(config):
