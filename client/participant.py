@@ -29,6 +29,7 @@ class Participant:
     def __init__(self, recipe: Recipe, number: int) -> None:
         corpus, dealt = dealt_corpus(recipe.as_json())
         self.recipe, self.number = recipe, number
+        self.corpus_digest = corpus.digest
         self.share, self.n_classes = dealt.shares[number], len(corpus.classes)
         self.arms: dict[str, Student] = arms(recipe.student, self.n_classes, number)
         self.stages: list[Stage] = []
@@ -39,7 +40,7 @@ class Participant:
 
     def new_teacher(self) -> Teacher:
         """A teacher that has seen nothing yet; never shared, also when several clients live in one process."""
-        return teacher(self.recipe.teacher, self.n_classes, self.recipe.seed, self.number)
+        return teacher(self.recipe.teacher, self.n_classes, self.recipe.seed, self.number, self.recipe.words())
 
     def seed(self, round_number: int) -> int:
         """Of everything that one visit draws; a visit that is repeated draws the same again."""

@@ -11,6 +11,7 @@ from client.memory import Memory, recall, remember
 from client.participant import Participant
 from client.regulator import Budget, regulate
 from data.baselines import logistic_regression, majority
+from data.corpus import DataError
 from quantum.guidance import Guidance, divergence
 from quantum.objective import cross_entropy
 from strategies.messages import Answer, Assignment, Report, Score, Tuned
@@ -21,6 +22,11 @@ log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and
 def prepare(who: Participant, assignment: Assignment) -> Answer:
     """Say hello, or answer with this client's part of a feature stage."""
     began = time.monotonic()
+    if assignment.corpus_digest not in ("", who.corpus_digest):
+        raise DataError(
+            f"this node holds rows {who.corpus_digest} of corpus {who.recipe.data.corpus}, the server rows "
+            f"{assignment.corpus_digest}: give both the same files"
+        )
     arrays = who.statistics(assignment.stage, assignment.shared) if assignment.stage else {}
     examples = len(who.share.train.labels)
     return Answer(client=who.number, examples=examples, arrays=arrays, seconds=time.monotonic() - began)
@@ -31,6 +37,7 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
     began = time.monotonic()
     recipe, labels, held_out = who.recipe, who.share.train.labels, who.share.validation
     lessons, tuned, note = attend(who, assignment)
+    began += lessons.tuning_seconds  # which are reported apart
     before = recall(assignment.run, who.number, assignment.memory_round) if assignment.memory_round else None
     lost = assignment.memory_round > 0 and before is None
     notes = [note, f"memory of round {assignment.memory_round} was lost, started anew" if lost else ""]
@@ -67,6 +74,7 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
                 student_accuracy=float(np.mean(probs_BK.argmax(1) == held_out.labels)),
                 teacher_loss=lessons.loss,
                 teacher_accuracy=lessons.accuracy,
+                teacher_f1=lessons.f1,
                 divergence=divergence(lessons.beliefs, probs_BK),
                 rho=budget.rho,
                 requested=budget.requested,
@@ -74,6 +82,8 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
                 evaluations=fit.evaluations,
                 shots=fit.shots,
                 seconds=now - began,
+                tuning_seconds=lessons.tuning_seconds,
+                tokens_per_second=lessons.tokens_per_second,
                 note="; ".join(filter(None, notes)),
             )
         )

@@ -6,43 +6,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.corpus import DataError
-from data.stages import Arrays
+from data.stages import Arrays, Frozen
 
 LETTERS = "ACGT"  # and N, a letter that the sequencer could not tell
 FOREIGN = re.compile("[^ACGTNacgtn]")
 
 
-class Kmers:
-    """Sequences → counts of all 4^k words of k letters, each scaled to mean 0 and variance 1 over all training rows.
-
-    The vocabulary is fixed, so only sums are exchanged: n, Σx and Σx² over the clients give μ = Σx/n and
-    σ² = Σx²/n − μ². Sums of counts are whole numbers, so they are exact, whoever holds which row.
-    """
-
-    name = "encoder"
-    exchanges = 1
+class Kmers(Frozen):
+    """Sequences → counts of all 4^k words of k letters; the vocabulary is fixed."""
 
     def __init__(self, k: int, stride: int) -> None:
         self.k, self.stride, self.size = k, stride, len(LETTERS) ** k
 
-    def initial(self, seed: int) -> Arrays:
-        """Nothing: the first merge makes mean and spread."""
-        return {}
-
-    def local(self, arrays: Arrays, rows: list[str], labels: NDArray[np.int64]) -> Arrays:
-        """n, Σx and Σx² of its training rows."""
-        x = self.counts(rows)
-        return {"count": np.array([float(len(x))]), "sum": x.sum(axis=0), "square": (x**2).sum(axis=0)}
-
-    def merge(self, arrays: Arrays, answers: list[Arrays], examples: list[int]) -> Arrays:
-        """Mean and standard deviation; a word that is equally often in every row has spread 1, so it becomes 0."""
-        n, total, square = (np.sum([answer[key] for answer in answers], axis=0) for key in ("count", "sum", "square"))
-        variance = (n * square - total**2) / n**2  # whole numbers above, so nothing cancels
-        return {"mean": total / n, "scale": np.sqrt(np.where(variance > 0, variance, 1))}
-
     def apply(self, arrays: Arrays, rows: list[str]) -> NDArray[np.float64]:
-        """(B, 4^k) scaled counts."""
-        return np.asarray((self.counts(rows) - arrays["mean"]) / arrays["scale"], dtype=np.float64)
+        """(B, 4^k) counts."""
+        return self.counts(rows)
 
     def counts(self, rows: list[str]) -> NDArray[np.float64]:
         """(B, 4^k): how often each word occurs, in the order AA…A, AA…C to TT…T; a word that holds an N is none."""

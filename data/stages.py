@@ -4,6 +4,7 @@ A stage that must learn something (document frequencies, a projection) learns it
 every client answers with `local` arrays computed on its training rows, the server merges them, everyone applies them.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,6 +35,25 @@ class Stage(Protocol):
     def apply(self, arrays: Arrays, rows: Any) -> NDArray[np.float64]:
         """Rows through this stage."""
         ...
+
+
+class Frozen:
+    """What an encoder that learns nothing answers to the exchanges of a stage: nothing."""
+
+    name = "encoder"
+    exchanges = 0
+
+    def initial(self, seed: int) -> Arrays:
+        """No arrays."""
+        return {}
+
+    def local(self, arrays: Arrays, rows: Sequence[str], labels: NDArray[Any]) -> Arrays:
+        """Nothing to answer."""
+        return {}
+
+    def merge(self, arrays: Arrays, answers: list[Arrays], examples: list[int]) -> Arrays:
+        """Nothing to agree on."""
+        return {}
 
 
 def through(stages: list[Stage], shared: Arrays, rows: Any) -> Any:

@@ -1,9 +1,11 @@
 """From YAML to a `Recipe`: strict, with the file, the key and the remedy in every error.
 
 A recipe is named in one of three ways: a shipped name (`smoke`), a path, or the whole recipe as one line of YAML or
-JSON (how a run carries it to every node). `extends:` names another recipe whose values this one changes.
+JSON (how a run carries it to every node). `extends:` names another recipe whose values this one changes; `sweep:` holds
+lists of values that `qflock sweep` combines when it is told none, and is nothing to a single run.
 """
 
+import json
 import os
 import re
 import shlex
@@ -33,7 +35,8 @@ class About(NamedTuple):
 def load(source: str, overrides: Iterable[str] = (), where: str = "--set") -> Recipe:
     """The recipe a user names, with `key=value` overrides applied last and just as strictly."""
     file, values = read(source)
-    changes = {f"{where} {override}: ": changed(override, where) for override in overrides}
+    last_of_each = dict.fromkeys(reversed(list(overrides)))  # a=1 a=2 a=1 ends with a=1
+    changes = {f"{where} {override}: ": changed(override, where) for override in reversed(last_of_each)}
     whole = values
     for change in changes.values():
         whole = merged(whole, change)
@@ -81,6 +84,19 @@ def named(source: str, rounds: int, override: str) -> Recipe:
     return load(source, overrides, where="override")
 
 
+def sweep_of(source: str) -> list[str]:
+    """The `key=value,value` of a recipe's own sweep, as the command line would say them."""
+    if source.lstrip().startswith("{"):
+        return []
+    path = located(source, ())
+    lists = read_mapping(path).get("sweep", {})
+    if not isinstance(lists, dict) or not all(isinstance(values, list) and values for values in lists.values()):
+        raise RecipeError(
+            f"{path.name}: sweep is {shown(lists)}; it must hold lists of values, as in sweep: {{clients: [5, 10]}}"
+        )
+    return [f"{key}={','.join(json.dumps(value) for value in values)}" for key, values in lists.items()]
+
+
 def shipped() -> dict[str, Path]:
     """Name → file of the recipes that come with the program."""
     return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
@@ -103,13 +119,8 @@ def read(source: str, extended_by: tuple[str, ...] = ()) -> tuple[str, dict[str,
         raise RecipeError(
             f"{path.name}: extends goes in a circle: {' → '.join(Path(p).name for p in (*extended_by, str(path)))}"
         )
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-    mapping = parse(text, path.name)
-    if not isinstance(mapping, dict):
-        raise RecipeError(f"{path.name}: holds {shown(mapping)}; a recipe is lines of key: value")
+    mapping = read_mapping(path)
+    mapping.pop("sweep", None)
     base = mapping.pop("extends", None)
     if base is not None and not isinstance(base, str):
         raise RecipeError(f"{path.name}: extends is {shown(base)}; it must be a recipe's name or path")
@@ -118,6 +129,18 @@ def read(source: str, extended_by: tuple[str, ...] = ()) -> tuple[str, dict[str,
     if base is not None:
         values = merged(read(base, (*extended_by, str(path)))[1], values)
     return path.name, values
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The keys and values that a file says itself."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    mapping = parse(text, path.name)
+    if not isinstance(mapping, dict):
+        raise RecipeError(f"{path.name}: holds {shown(mapping)}; a recipe is lines of key: value")
+    return mapping
 
 
 def located(source: str, extended_by: tuple[str, ...]) -> Path:

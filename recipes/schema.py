@@ -14,6 +14,8 @@ from typing import Annotated, Literal, get_args
 from recipes.executor import READOUT_ERRORS, split_executor
 from recipes.section import Between, RecipeError, Section, hints, refuse_changed, shown
 
+DNA = ("genomic",)  # corpora of it; `text` may be
+KMER = {"tiny": 3, "lora": 6}  # teacher → letters of a word of DNA
 NAME = set(ascii_letters + digits + ".-_")
 EXACT_GRADIENT = 3  # evaluations that a pass of the rows with exact gradients costs; quantum/search.py says why
 SLOWEST = 1e-30  # learning rate that a decay over many rounds leaves
@@ -169,7 +171,10 @@ OPTIMISER_READS = {
 
 @dataclass(frozen=True, kw_only=True)
 class DistilConfig(Section):
-    """What a fit minimises beside the labels' loss: weight·KL(teacher‖student; T) + proximal/2·‖θ − θ_global‖²."""
+    """What a fit minimises beside the labels' loss: weight·KL(teacher‖student; T) + proximal/2·‖θ − θ_global‖².
+
+    T softens both sides; there is no factor T² before the KL, as quantum/guidance.py says.
+    """
 
     weight: Annotated[float, Between(0)] = 0.0  # λ
     temperature: Annotated[float, Between(0, above=True)] = 2.0  # T
@@ -194,6 +199,10 @@ class TeacherConfig(Section):
     federate: Literal["none", "average", "ffa", "exact"] = "none"  # how adapters are averaged; strategies/adapters.py
     rounds: Annotated[int, Between(1)] = 1  # in how many of the first rounds clients tune and send; if federated
     merged_rank: Annotated[int, Between(0, 4096)] = 0  # `exact`: most ranks of the averaged adapter; 0 keeps all
+    kmer: Annotated[int, Between(0, 100)] | None = (
+        None  # letters of the words that it reads DNA in, 0: as it stands; None: KMER
+    )
+    stride: Annotated[int, Between(1, 100)] | None = None  # letters to the next word; None: 1, but kmer for an LLM
     model: str = (
         "smollm2"  # `lora`, as all that follows: the embedded LLM, a hub id, or a folder that begins with / . or ~
     )
@@ -219,6 +228,8 @@ class TeacherConfig(Section):
             raise RecipeError(
                 f"targets is {shown(list(self.targets))}; it must name each module once, and at least one"
             )
+        if not self.kmer and self.kmer is not None:
+            refuse_changed(self, "kmer 0 has no", "stride")
         if self.federate == "none":
             refuse_changed(self, "a teacher that is not federated is tuned once and has no", "rounds")
         if self.federate != "exact":
@@ -336,6 +347,7 @@ class Recipe(Section):
         self._check_minibatch()
         self._check_teacher()
         self._check_images()
+        self._check_words()
         if self.teacher.rounds > self.rounds:
             raise RecipeError(
                 f"teacher.rounds is {self.teacher.rounds}; it must be at most rounds, which is {self.rounds}"
@@ -433,6 +445,29 @@ class Recipe(Section):
                         f"{key} would decide by the server's rows, which are the test set of {self.data.corpus}: "
                         f"leave it out{advice}"
                     )
+
+    def _check_words(self) -> None:
+        t, corpus = self.teacher, self.data.corpus
+        if corpus not in (*DNA, "text"):
+            try:
+                refuse_changed(t, f"{corpus} is text, which has no", "kmer", "stride")
+            except RecipeError as error:
+                raise RecipeError(f"teacher.{error}") from None
+        if corpus == "text" and t.kmer is None and t.stride is not None:
+            raise RecipeError(f"teacher.stride is {t.stride}; without kmer a text is read as it stands: leave it out")
+        if corpus in DNA and t.kind == "tiny" and t.kmer == 0:
+            raise RecipeError(
+                f"teacher.kmer is 0; a tiny teacher counts words, and a row of {corpus} is a single one: leave it out"
+            )
+
+    def words(self) -> tuple[int, int]:
+        """k and stride of the words that its teacher reads DNA in; k is 0 where a row is read as it stands.
+
+        An LLM pays for every token, SmolLM2 for 200 letters 112 in words of 6 side by side, 662 in all words of 6.
+        """
+        t = self.teacher
+        k = t.kmer if t.kmer is not None else KMER[t.kind] if self.data.corpus in DNA else 0
+        return k, t.stride or (k if k and t.kind == "lora" else 1)
 
     def paid(self) -> bool:
         """Whether its circuits run on hardware that is paid for."""

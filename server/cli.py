@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recipes.load import about, load, shipped
+from recipes.load import about, load, shipped, sweep_of
 from recipes.schema import Recipe
 from recipes.section import InputError
 
@@ -187,7 +187,10 @@ JobsOption = Annotated[int | None, typer.Option(min=1, help="runs side by side, 
 def sweep(
     recipe: RecipeArgument,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=A,B,…", help="values of one key; repeatable, all combined")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=A,B,…", help="values of one key; repeatable, all combined; or the recipe's own"
+        ),
     ] = None,
     seeds: SeedsOption = 5,
     seed: FirstSeedOption = 0,
@@ -199,10 +202,9 @@ def sweep(
     from server.jobs import finish
     from server.sweep import grid, planned
 
+    combined = set_ or sweep_of(recipe)
     fixed = [f"clients={clients}"] if clients is not None else []
-    finish(
-        planned(recipe, [[*chosen, *fixed] for chosen in grid(set_ or [])], range(seed, seed + seeds), runs_dir), jobs
-    )
+    finish(planned(recipe, [[*chosen, *fixed] for chosen in grid(combined)], range(seed, seed + seeds), runs_dir), jobs)
 
 
 @command.command()
@@ -214,11 +216,15 @@ def ablate(
     jobs: JobsOption = None,
     runs_dir: RunsDirOption = Path("runs"),
 ) -> None:
-    """Change one part of a recipe at a time (regulation, selection, reduction, feature map), then compare."""
+    """Take regulation, selection and distillation out of a recipe; goes on where it was interrupted.
+
+    One table says what each part does to accuracy and cost, beside the plain recipe at the same seeds.
+    """
     from server.ablation import ablation
+    from server.effects import show
     from server.jobs import finish
 
-    finish(ablation(recipe, set_ or [], range(seed, seed + seeds), runs_dir), jobs)
+    finish(ablation(recipe, set_ or [], range(seed, seed + seeds), runs_dir), jobs, show)
 
 
 @command.command()

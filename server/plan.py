@@ -16,6 +16,8 @@ from recipes.schema import UNSTAGED, GeneratorConfig, Recipe, TeacherConfig
 from server.price import most_evaluations, price, rows_of
 from server.ready import SHAPES, ready
 from strategies.wire import count_bytes
+from teacher.models import at_hand
+from teacher.size import adapter_bytes
 
 START_SECONDS = 15.0  # Ray and the SuperLink, on a laptop
 ROWS = 500  # of a client whose number of rows is not known yet
@@ -49,7 +51,8 @@ def priced(recipe: Recipe) -> Table:
             if split_executor(recipe.executor)[0] in ("noisy", "depolarizing"):
                 table.add_row("noise", method(recipe.executor, model.ansatz.circuit))
     table.add_row("data", f"{recipe.data.corpus}, {recipe.data.partition} partition, {recipe.clients} clients")
-    if recipe.student.kind not in UNSTAGED:
+    staged = recipe.student.kind not in UNSTAGED
+    if staged:
         table.add_row(
             "features",
             f"{recipe.features.encoder}, {recipe.features.reduction} reduction to {recipe.student.qubits} numbers",
@@ -65,11 +68,13 @@ def priced(recipe: Recipe) -> Table:
     table.add_row("spends", spends(recipe, rows, most))
     if recipe.paid():
         table.add_row("QPU", str(price(recipe)))
-    adapters = f"; adapters in {recipe.teacher.rounds} of the rounds" if recipe.teacher.tunes(1) else ""
-    table.add_row("bytes up", f"{up:,} a client and round, {up * fits:,} in all, and the feature stages once{adapters}")
+    stages = ", and the feature stages once" if staged else ""
+    adapters = f"; {federating(recipe, n_classes)}" if recipe.teacher.tunes(1) else ""
+    table.add_row("bytes up", f"{up:,} a client and round, {up * fits:,} in all{stages}{adapters}")
     slower = "" if recipe.executor == "exact" else f"; {recipe.executor} comes on top of it"
     took = START_SECONDS + seconds + recipe.rounds * 0.3
-    table.add_row("time", f"about {took:.0f} s here on the exact engine, texts encoded already{slower}")
+    before = ", texts encoded and teachers tuned already" if staged else ""  # nobody knows how fast a machine reads
+    table.add_row("time", f"about {took:.0f} s here on the exact engine{before}{slower}")
     return table
 
 
@@ -153,11 +158,24 @@ def teaching(recipe: Recipe) -> str:
     t, d = recipe.teacher, recipe.distil
     if t.kind == "none":
         return "none" + (f"; proximal μ {d.proximal:g}" if d.proximal else "")
-    words = [taught(t), f"tuned on {recipe.data.labelled:.0%} of a client's training rows"]
+    k, stride = recipe.words()
+    read = [f"reads DNA as words of {k} letters, one every {stride}"] if k else []
+    words = [taught(t), *read, f"tuned on {recipe.data.labelled:.0%} of a client's training rows"]
     if t.federate != "none":
         words.append(f"federated ({t.federate}, {t.rounds} round{'s' * (t.rounds > 1)})")
     words.append(f"distilled with λ {d.weight:g} at T {d.temperature:g}" if d.weight else "nothing distilled")
     return "; ".join(words + ([f"proximal μ {d.proximal:g}"] if d.proximal else []))
+
+
+def federating(recipe: Recipe, n_classes: int) -> str:
+    """Bytes of the adapters that travel, in words."""
+    t = recipe.teacher
+    if t.kind == "lora" and not at_hand(t.model):
+        return f"adapters in {t.rounds} of the rounds, of a size known once {t.model} is here"
+    widest = (t.merged_rank or recipe.clients * t.rank) if t.federate == "exact" else t.rank
+    first, later = (adapter_bytes(t, n_classes, rank) for rank in (t.rank, widest))
+    whole = recipe.clients * (first + (t.rounds - 1) * later)
+    return f"adapters of {first:,} a client in round 1, at most {later:,} back and from round 2 on, {whole:,} in all"
 
 
 def regulation(recipe: Recipe) -> str:

@@ -33,7 +33,7 @@ def ready(recipe: Recipe, *, fetch: bool) -> int:
         corpus = load(recipe.data, recipe.seed)
         deal(corpus, recipe.data, recipe.clients, recipe.seed)
         n_classes = len(corpus.classes)
-        if recipe.features.encoder == "kmers":
+        if recipe.features.encoder == "kmers" or recipe.words()[0]:
             for row in corpus.texts:
                 refuse_foreign(shortened(row), row)
     if recipe.student.kind == "generator":

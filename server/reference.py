@@ -22,6 +22,11 @@ class Reference:
 
     def __init__(self, recipe: Recipe) -> None:
         corpus = load(recipe.data, recipe.seed)
+        self.corpus = {
+            "source": corpus.source or recipe.data.corpus,
+            "rows": len(corpus.labels),
+            "digest": corpus.digest,
+        }
         self.rows = deal(corpus, recipe.data, recipe.clients, recipe.seed).reference
         targets = recipe.student.generator.targets
         owners = [targets.index(name) for name in dict.fromkeys(targets)] or [0]

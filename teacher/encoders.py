@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from data.scaled import Scaled
 from data.stages import Stage
 from recipes.schema import FeaturesConfig
 
@@ -29,14 +30,14 @@ def hidden(config: FeaturesConfig) -> Stage:
     """A middle layer of the untuned LLM; its weights are fetched once."""
     from teacher.hidden import Hidden
 
-    return Hidden(config.model, config.layer)
+    return Scaled(Hidden(config.model, config.layer))
 
 
 def kmers(config: FeaturesConfig) -> Stage:
     """Counts of short words of DNA; no download."""
     from data.kmers import Kmers
 
-    return Kmers(config.k, config.stride)
+    return Scaled(Kmers(config.k, config.stride))
 
 
 ENCODERS: dict[str, Callable[[FeaturesConfig], Stage]] = {

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from data.kmers import refuse_foreign, shortened, spaced_kmers
 from recipes.schema import TeacherConfig
 from recipes.section import InputError
 
@@ -27,8 +28,8 @@ class Tuning:
     loss: float  # cross-entropy in nats
     accuracy: float
     f1: float  # macro: the mean over the classes seen in labels or answers
-    seconds: float
-    tokens_per_second: float | None = None  # of tuning, wall clock; None where nothing reads tokens
+    seconds: float  # of tuning; 0 where the same tuning was done before and kept
+    tokens_per_second: float = 0.0  # of tuning, wall clock; 0 where none are read
 
 
 class Teacher(Protocol):
@@ -59,9 +60,44 @@ class Teacher(Protocol):
         ...
 
 
-def teacher(config: TeacherConfig, n_classes: int, seed: int = 0, client: int = 0) -> Teacher:
-    """The teacher a recipe names, for one client. Cheap: what is heavy is loaded when it is used."""
-    return TEACHERS[config.kind](config, n_classes, seed, client)
+def teacher(
+    config: TeacherConfig, n_classes: int, seed: int = 0, client: int = 0, words: tuple[int, int] = (0, 1)
+) -> Teacher:
+    """The teacher a recipe names, for one client. Cheap: what is heavy is loaded when it is used.
+
+    `words` are k and stride of those that it reads DNA in; k is 0 for texts as they stand.
+    """
+    made = TEACHERS[config.kind](config, n_classes, seed, client)
+    k, stride = words
+    return Spelling(made, k, stride) if k else made
+
+
+class Spelling:
+    """A teacher that reads DNA as words of k letters, one every `stride` letters."""
+
+    def __init__(self, inner: Teacher, k: int, stride: int) -> None:
+        self.name, self.adapter, self.load_adapter = inner.name, inner.adapter, inner.load_adapter
+        self._inner, self._k, self._stride = inner, k, stride
+
+    def tune(
+        self,
+        train_texts: Sequence[str],
+        train_labels: NDArray[Any],
+        held_out_texts: Sequence[str],
+        held_out_labels: NDArray[Any],
+    ) -> Tuning:
+        """As the teacher within, on spelled rows."""
+        train, held_out = self._spelled(train_texts), self._spelled(held_out_texts)
+        return self._inner.tune(train, train_labels, held_out, held_out_labels)
+
+    def soft_labels(self, texts: Sequence[str], temperature: float) -> NDArray[np.float64]:
+        """(B, K) softmax of logits / temperature."""
+        return self._inner.soft_labels(self._spelled(texts), temperature)
+
+    def _spelled(self, texts: Sequence[str]) -> list[str]:
+        for text in texts:
+            refuse_foreign(shortened(text), text)
+        return [spaced_kmers(text, self._k, self._stride) for text in texts]
 
 
 def tiny(config: TeacherConfig, n_classes: int, seed: int, client: int) -> Teacher:

@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from data.corpus import DataError
 from data.kmers import Kmers, refuse_foreign, spaced_kmers
+from data.scaled import Scaled
 from recipes.load import load
 from recipes.schema import FeaturesConfig
 from server.ready import ready
@@ -47,9 +48,10 @@ def test_small_letters_are_letters():
 def test_scaling_is_scikit_learns_over_pooled_rows_whoever_holds_them(rows, cut):
     from sklearn.preprocessing import StandardScaler
 
-    stage = Kmers(2, 1)
+    stage = Scaled(Kmers(2, 1))
     arrays = agreed(stage, [rows[:cut], rows[cut:]])
-    assert_allclose(stage.apply(arrays, rows), StandardScaler().fit_transform(stage.counts(rows)), atol=1e-9)
+    counts = stage.encoder.apply({}, rows)
+    assert_allclose(stage.apply(arrays, rows), StandardScaler().fit_transform(counts), atol=1e-9)
     whole = agreed(stage, [rows])
     assert all(np.array_equal(arrays[key], whole[key]) for key in whole)
 
@@ -93,4 +95,4 @@ def test_where_a_row_was_found_is_said():
 
 def test_a_recipe_names_k_and_stride():
     stage = encoder(FeaturesConfig(encoder="kmers", k=4, stride=2))
-    assert (stage.size, stage.stride, stage.exchanges) == (256, 2, 1)
+    assert (stage.size, stage.encoder.stride, stage.exchanges) == (256, 2, 1)

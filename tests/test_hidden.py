@@ -39,22 +39,29 @@ def test_a_text_is_the_mean_of_a_layers_states_over_its_real_tokens(family, laye
         states = said.last_hidden_state if layer == 4 else said.hidden_states[layer]
         wanted.append(states[0].mean(dim=0).numpy())
     stage = encoder(FeaturesConfig(encoder="hidden", model=str(tiny_llm(family)), layer=layer))
-    assert_allclose(stage.apply({}, TEXTS), np.array(wanted), atol=1e-5)
+    assert_allclose(stage.encoder.apply({}, TEXTS), np.array(wanted), atol=1e-5)
     assert stage.size == (16 if (family, layer) == ("opt", 4) else 32)  # this OPT projects its last states
 
 
 def test_texts_are_encoded_once_and_another_layer_is_another_encoding(tiny_llm, monkeypatch):
     stage, other = (encoder(FeaturesConfig(encoder="hidden", model=str(tiny_llm()), layer=layer)) for layer in (2, 3))
-    first = stage.apply({}, TEXTS)
-    assert (first != other.apply({}, TEXTS)).any()
+    first = stage.encoder.apply({}, TEXTS)
+    assert (first != other.encoder.apply({}, TEXTS)).any()
     monkeypatch.setattr("teacher.base.base", lambda *what: pytest.fail("the LLM was loaded again"))
-    assert_array_equal(stage.apply({}, TEXTS), first)
+    assert_array_equal(stage.encoder.apply({}, TEXTS), first)
+
+
+def test_a_text_has_the_same_bits_in_any_company(tiny_llm, tmp_path, monkeypatch):
+    stage = encoder(FeaturesConfig(encoder="hidden", model=str(tiny_llm()), layer=2)).encoder
+    together = stage.apply({}, TEXTS)
+    monkeypatch.setenv("QFLOCK_CACHE", str(tmp_path / "another"))
+    assert_array_equal(np.concatenate([stage.apply({}, [text]) for text in TEXTS[::-1]])[::-1], together)
 
 
 def test_a_layer_that_the_model_lacks_is_refused(tiny_llm):
     stage = encoder(FeaturesConfig(encoder="hidden", model=str(tiny_llm()), layer=5))
     with pytest.raises(InputError, match=r"features.layer is 5; .* has 4 layers"):
-        stage.apply({}, TEXTS)
+        stage.encoder.apply({}, TEXTS)
 
 
 @pytest.mark.skipif(not torch.__version__.endswith("+cpu"), reason="another torch is asked whether it has a device")
@@ -76,3 +83,11 @@ def test_auto_is_bfloat16_where_the_cpu_is_fast_with_it(flags, wanted, tmp_path,
     assert machine.number_type("auto") == wanted
     assert machine.number_type("bfloat16") == "bfloat16"
     machine.able.cache_clear()
+
+
+def test_columns_far_larger_than_the_others_are_scaled_over_all_clients(tiny_llm):
+    stage = encoder(FeaturesConfig(encoder="hidden", model=str(tiny_llm()), layer=2))
+    answers = [stage.local({}, rows, np.zeros(len(rows))) for rows in (TEXTS[:1], TEXTS[1:])]
+    scaled = stage.apply(stage.merge({}, answers, [1, 3]), TEXTS)
+    assert_allclose(scaled.mean(axis=0), 0, atol=1e-6)  # batch mates differ
+    assert_allclose(scaled.std(axis=0), 1, atol=1e-6)

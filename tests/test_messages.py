@@ -145,6 +145,7 @@ def test_every_kind_of_visit_has_its_flower_message_type(kind, type_):
         "kind": kind,
         "run": "r",
         "recipe_digest": "d",
+        "corpus_digest": "",
         "round": 0,
         "stage": "",
         "memory_round": 0,

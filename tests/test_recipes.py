@@ -15,9 +15,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from recipes.load import about, build, checked, every_key, from_run_config, load, merged, parse, shipped
+from recipes.load import about, build, checked, every_key, from_run_config, load, merged, parse, shipped, sweep_of
 from recipes.schema import IMAGES, MINIBATCHED, OPTIMISER_READS, Recipe
 from recipes.section import Between, RecipeError, Section, hints
+from server.sweep import grid
 
 APP = Path(__file__).parents[1]
 DEFAULTS = Recipe()
@@ -70,6 +71,7 @@ def read(section, values):
     elif section.__name__ == "TeacherConfig":
         unread = {"rounds"} if values.get("federate", "none") == "none" else set()
         unread |= {"merged_rank"} if values.get("federate") != "exact" else set()
+        unread |= {"stride"} if values.get("kmer") == 0 else set()
     elif section.__name__ == "SelectConfig" and values.get("by") != "power-of-choice":
         unread = {"candidates"}
     elif section.__name__ == "AggregateConfig" and values.get("by", "fedavg") != "fedavg":
@@ -106,22 +108,22 @@ def allowed(section, values):
 
 def consistent(values):
     """Whether the sections of a recipe do not contradict each other."""
+    if of_images(values):
+        return False
     select, aggregate = (
         DEFAULTS.select if values["select"] is MISSING else values["select"],
         DEFAULTS.aggregate if values["aggregate"] is MISSING else values["aggregate"],
     )
-    student, optimiser, teacher, distil = (
+    student, optimiser, teacher, distil, data = (
         getattr(DEFAULTS, key) if values[key] is MISSING else values[key]
-        for key in ("student", "optimiser", "teacher", "distil")
+        for key in ("student", "optimiser", "teacher", "distil", "data")
     )
+    if data.corpus == "genomic":
+        if (teacher.kind, teacher.kmer) == ("tiny", 0):
+            return False
+    elif teacher.stride is not None or not (teacher.kmer is None or data.corpus == "text"):
+        return False
     if teacher.rounds > values["rounds"]:
-        return False
-    if (optimiser.kind == "minibatch") != (student.kind in MINIBATCHED):
-        return False
-    if (values["data"] is not MISSING and values["data"].corpus in IMAGES) or student.kind == "generator":
-        return False  # whose many constraints tests/test_qfed.py goes through one by one
-    stop, regulate = (getattr(DEFAULTS, key) if values[key] is MISSING else values[key] for key in ("stop", "regulate"))
-    if teacher.kind == "none" and (distil.weight or aggregate.tau or stop.delta or regulate.law != "none"):
         return False
     if student.kind == "noop" and (aggregate.mean == "circular" or distil.weight or distil.proximal):
         return False
@@ -133,6 +135,19 @@ def consistent(values):
     if values["mitigate"] and not values["executor"].startswith(("noisy", "ibm")):
         return False
     return values["min_reports"] <= values["clients"] and select.takes(values["clients"]) >= aggregate.fewest()
+
+
+def of_images(values):
+    """What is about images, or has no teacher: tests/test_qfed.py goes through these constraints one by one."""
+    student, optimiser, teacher, data = (
+        getattr(DEFAULTS, key) if values[key] is MISSING else values[key]
+        for key in ("student", "optimiser", "teacher", "data")
+    )
+    return (
+        (optimiser.kind == "minibatch" or student.kind in MINIBATCHED)
+        or data.corpus in IMAGES
+        or teacher.kind == "none"
+    )
 
 
 def attempt(act, *given):
@@ -228,7 +243,11 @@ def test_a_recipe_is_read_from_its_smallest_form():
 def test_every_shipped_recipe_says_what_it_is_and_how_to_run_it(name):
     said = about(shipped()[name])
     assert all(said), said
-    assert said.run.split()[:3] == ["qflock", "run", name]
+    qflock, verb, named = said.run.split()[:3]
+    assert (qflock, named) == ("qflock", name)
+    assert verb in ("run", "sweep", "ablate")
+    assert (verb == "sweep") == bool(sweep_of(name))
+    assert all(load(name, changes) for changes in grid(sweep_of(name)))
     text = shipped()[name].read_text()
     assert said.takes in text
     assert said.reproduces in text
@@ -254,6 +273,7 @@ def test_overrides_come_last_and_in_order():
     recipe = load("smoke", ["rounds=9", "student.reps=1", "rounds=8", "data={rows: 50}"])
     smoke = load("smoke")
     assert recipe == replace(smoke, rounds=8, student=replace(smoke.student, reps=1), data=replace(smoke.data, rows=50))
+    assert load("smoke", ["rounds=9", "rounds=8", "rounds=9"]).rounds == 9
     config = {"recipe": "smoke", "rounds": 4, "override": "student.reps=2 'name=two-words'"}
     assert from_run_config(config) == replace(smoke, rounds=4, name="two-words", student=replace(smoke.student, reps=2))
 
@@ -648,3 +668,22 @@ def test_a_list_holds_what_its_key_says(targets, reason):
     with pytest.raises(RecipeError) as raised:
         load("smoke", [f"teacher.targets={targets}"])
     assert str(raised.value) == f"--set teacher.targets={targets}: {reason}"
+
+
+def test_a_recipes_own_sweep_is_combined_as_the_command_line_would_and_is_nothing_to_a_run(tmp_path):
+    (tmp_path / "own.yaml").write_text(
+        "extends: smoke\nsweep: {clients: [2, 3], regulate: [{law: none}, {law: dynamic}]}\n"
+    )
+    own = str(tmp_path / "own.yaml")
+    assert replace(load(own), name="smoke") == load("smoke")
+    combinations = grid(sweep_of(own))
+    laws = [(one.clients, one.regulate.law) for one in (load(own, changes) for changes in combinations)]
+    assert laws == [(2, "none"), (2, "dynamic"), (3, "none"), (3, "dynamic")]
+    assert sweep_of("smoke") == sweep_of(load("smoke").as_json()) == []
+
+
+@pytest.mark.parametrize("said", ["[1]", "3", "{clients: 5}", "{clients: []}"])
+def test_a_sweep_that_holds_no_lists_is_refused(said, tmp_path):
+    (tmp_path / "own.yaml").write_text(f"extends: smoke\nsweep: {said}\n")
+    with pytest.raises(RecipeError, match=r"^own.yaml: sweep is .*; it must hold lists of values"):
+        sweep_of(str(tmp_path / "own.yaml"))
