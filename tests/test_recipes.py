@@ -103,13 +103,11 @@ def allowed(section, values):
         )
     if section.__name__ == "SelectConfig":
         return values["by"] != "power-of-choice" or values["percent"] <= values["candidates"]
-    return section is not Recipe or consistent(values)
+    return section is not Recipe or (consistent(values) and not of_images(values))
 
 
 def consistent(values):
     """Whether the sections of a recipe do not contradict each other."""
-    if of_images(values):
-        return False
     select, aggregate = (
         DEFAULTS.select if values["select"] is MISSING else values["select"],
         DEFAULTS.aggregate if values["aggregate"] is MISSING else values["aggregate"],
