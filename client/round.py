@@ -45,7 +45,8 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
     x_held_out = who.features(held_out, assignment.shared)
     x = who.fitted(assignment.shared, taught=len(lessons.soft) > 0)
     student_loss, budget = dict(memory.student_loss), Budget(memory.maxiter, memory.maxiter, 0.0)
-    if "student" in assignment.arms and "student" in student_loss:  # its twin gets the same budget
+    taught = recipe.teacher.kind != "none"
+    if taught and "student" in assignment.arms and "student" in student_loss:  # its twin gets the same budget
         budget = regulate(recipe.regulate, memory.maxiter, student_loss["student"], lessons.loss)
     if budget.requested > budget.maxiter:
         notes.append(budget.held_back(recipe.regulate.law))

@@ -7,6 +7,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from recipes.load import load
 from server.ledger import Line, lines, visits
 
 ALONE = ("head", "logistic", "majority")  # what needs no student
@@ -44,10 +45,14 @@ def summary(folder: Path) -> Group:
         table,
         Text(legend([*alone, "admitted"], total), style="dim"),
         *(Text(line) for line in costs),
-        Text(teachers(rounds)),
-        Text(regulated(rounds)),
+        *([Text(teachers(rounds)), Text(regulated(rounds))] if taught(folder) else []),
         Text(f"bytes: {up:,} up, {down:,} down, features and {len(rounds)} rounds together · {seconds:.0f} s"),
     )
+
+
+def taught(folder: Path) -> bool:
+    """Whether the run had teachers."""
+    return load(str(folder / "recipe.yaml")).teacher.kind != "none"
 
 
 def legend(columns: list[str], rows: int) -> str:
