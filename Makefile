@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export FLWR_TELEMETRY_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-processes test-extras check bench bench-poisoning bench-kills bench-teacher reviews tables clean
+.PHONY: help setup run test test-processes test-extras check bench bench-poisoning bench-kills bench-teacher reviews ablation sensitivity tables clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 17
@@ -66,6 +66,14 @@ bench-kills: setup  ## kill -9 each part of a run at ten moments, resume, compar
 
 reviews: setup  ## run the recipe `reviews` over five seeds and write its table into the README
 	$(BIN)/python -m bench.reviews
+	$(BIN)/python -m bench.tables
+
+ablation: setup  ## take LLM-QFL apart over five seeds and write the table into the README
+	$(BIN)/python -m bench.ablation
+	$(BIN)/python -m bench.tables
+
+sensitivity: setup  ## vary λ, μ and ε over three seeds and write the tables into the README
+	$(BIN)/python -m bench.sensitivity
 	$(BIN)/python -m bench.tables
 
 tables: setup  ## write bench/results/*.json into the README's tables

@@ -4,17 +4,12 @@ A sweep: what is done is not done again. The numbers are accuracies on the clien
 the machine's speed; the commits are those that the runs ran at.
 """
 
-import argparse
-import json
-import signal
-import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
+from bench.study import Results, asked, cited, origin, write
 from server.compare import compare, reading
 from server.jobs import finish
 from server.outcome import Outcome
@@ -31,20 +26,11 @@ NAMES = {
     "logistic": "logistic regression on 384 features, each client alone",
 }
 
-Results = dict[str, Any]
-
 
 def main() -> None:
     """Run what is missing, write the results file."""
-    asked = argparse.ArgumentParser(prog="bench.reviews", description=(__doc__ or "").split("\n")[0])
-    asked.add_argument("--seeds", type=int, default=SEEDS)
-    asked.add_argument("--runs-dir", type=Path, default=Path("runs"))
-    asked.add_argument("--results", type=Path, default=RESULTS)
-    said = asked.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what we started is ended
-    outcomes = finish(planned(RECIPE, [[]], range(said.seeds), said.runs_dir))
-    said.results.parent.mkdir(parents=True, exist_ok=True)
-    said.results.write_text(json.dumps(measured(outcomes), indent=1) + "\n", encoding="utf-8")
+    said = asked("bench.reviews", __doc__, recipe=RECIPE, seeds=SEEDS, results=RESULTS)
+    write(measured(finish(planned(said.recipe, [[]], range(said.seeds), said.runs_dir), said.jobs)), said.results)
 
 
 def measured(outcomes: Sequence[Outcome]) -> Results:
@@ -52,15 +38,8 @@ def measured(outcomes: Sequence[Outcome]) -> Results:
     comparison = compare(outcomes)
     (group,), (pair,) = comparison.groups, comparison.pairs
     runs = list(group.runs.values())
-    ran = [json.loads((run.folder / "environment.json").read_text(encoding="utf-8")) for run in runs]
     return {
-        "schema": 1,
-        "commit": ", ".join(sorted({facts["qflock"] for facts in ran})),
-        "command": "make reviews",
-        "recipe": runs[0].recipe.name,
-        "recipe_digest": replace(runs[0].recipe, seed=0).digest(),
-        "seeds": list(group.runs),
-        "packages": ran[0]["packages"],
+        **origin(runs[0].recipe, runs, "make reviews"),
         "rows": [
             {
                 "arm": row.arm,
@@ -97,11 +76,8 @@ def table(results: Results) -> Table:
 
 def note(results: Results) -> str:
     """What the table says and where it comes from."""
-    seeds, said = results["seeds"], results["difference"]["reading"]
-    return (
-        f"{said[:1].upper()}{said[1:]} Recipe `{results['recipe']}` "
-        f"({results['recipe_digest']}), seeds {seeds[0]} to {seeds[-1]}, qflock {results['commit']}."
-    )
+    said = results["difference"]["reading"]
+    return f"{said[:1].upper()}{said[1:]} {cited(results)}"
 
 
 if __name__ == "__main__":

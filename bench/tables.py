@@ -10,19 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from bench import (
+    ablation,
     engine,
     executors,
     federation,
     gradients,
     kills,
     noisy,
+    plateau,
     poisoning,
     processes,
+    qfed,
     reviews,
+    sensitivity,
     startup,
     teacher,
 )
 from recipes.section import InputError
+from server.effects import table as parts
 from server.tables import markdown
 
 README = Path(__file__).parent.parent / "README.md"
@@ -57,9 +62,20 @@ def named(text: str) -> list[str]:
 
 TABLES: dict[str, Callable[[Results], str]] = {
     "reviews": lambda results: f"{markdown(reviews.table(results))}\n\n{reviews.note(results)}",
+    "ablation": lambda results: f"{markdown(parts(results))}\n\n{ablation.note(results)}",
+    "sensitivity": lambda results: "\n\n".join(
+        [
+            markdown(sensitivity.table(results)),
+            "![the same as a heat map](bench/results/sensitivity.png)",
+            markdown(sensitivity.stops(results)),
+            sensitivity.note(results),
+        ]
+    ),
     "federation": lambda results: markdown(federation.table(results)),
     "processes": lambda results: f"{markdown(processes.table(results))}\n\n{processes.note(results)}",
     "gradients": lambda results: f"{markdown(gradients.table(results))}\n\n{gradients.note(results)}".rstrip(),
+    "qfed": lambda results: f"{markdown(qfed.table(results))}\n\n{qfed.note(results)}",
+    "plateau": lambda results: markdown(plateau.table(results)),
     "engine": lambda results: markdown(engine.table(results)),
     "noisy": lambda results: markdown(noisy.table(results)),
     "executors": lambda results: markdown(executors.table(results)),

@@ -5,7 +5,7 @@ have been averaged it is the global one. B rows that a student is fitted on, lab
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from math import log as ln
 from pathlib import Path
@@ -30,12 +30,15 @@ OWN = 0  # the round of the teacher that a client tuned by itself
 
 @dataclass(frozen=True)
 class Lessons:
-    """A teacher's answers."""
+    """A teacher's answers, and what it took to tune it in this visit."""
 
     soft: Floats  # (B, K) at the recipe's temperature; no rows when nothing is distilled
     beliefs: Floats  # (V, K) on the held-out rows, at temperature 1
     loss: float  # cross-entropy on the held-out rows, nats
     accuracy: float
+    f1: float  # macro
+    tuning_seconds: float = 0.0  # 0 when nothing was tuned, or had been before; does not last
+    tokens_per_second: float = 0.0
 
 
 def attend(who: Participant, assignment: Assignment) -> tuple[Lessons, list[Tuned], str]:
@@ -58,14 +61,16 @@ def attend(who: Participant, assignment: Assignment) -> tuple[Lessons, list[Tune
     if number > OWN:
         teacher.load_adapter(teacher.adapter() | assignment.teacher)  # what does not travel is the same for all
         kept = kept or keep(said(who, teacher), who, run, number)
+    seconds, speed = 0.0, 0.0
     try:
         if tunes or not kept:
             rows, validation = who.share.train, who.share.validation
-            teacher.tune(rows.texts, rows.labels, validation.texts, validation.labels)
+            tuning = teacher.tune(rows.texts, rows.labels, validation.texts, validation.labels)
+            seconds, speed = tuning.seconds, tuning.tokens_per_second
     except InputError as error:
         log.warning("client %03d goes on with no teacher of its own: %s", who.number, error)
         return kept or silence(who), [], f"no teacher of its own: {error}"
-    kept = kept or keep(said(who, teacher), who, run, OWN)
+    kept = replace(kept or keep(said(who, teacher), who, run, OWN), tuning_seconds=seconds, tokens_per_second=speed)
     if not tunes:
         return kept, [], note
     arrays = {name: array for name, array in teacher.adapter().items() if travels(name, config.federate)}
@@ -83,14 +88,13 @@ def said(who: Participant, teacher: Teacher) -> Lessons:
     texts = share.train.texts + share.unlabelled.texts + who.public.texts
     beliefs_VK = teacher.soft_labels(share.validation.texts, 1.0)
     soft_BK = teacher.soft_labels(texts, distil.temperature) if distil.teaches else beliefs_VK[:0]
-    loss, accuracy, _ = held_out(beliefs_VK, share.validation.labels)
-    return Lessons(soft_BK, beliefs_VK, loss, accuracy)
+    return Lessons(soft_BK, beliefs_VK, *held_out(beliefs_VK, share.validation.labels))
 
 
 def silence(who: Participant) -> Lessons:
     """Of a client without a teacher: nothing to distil, and the loss of knowing nothing, ln K."""
     evenly_VK = np.full((len(who.share.validation), who.n_classes), 1 / who.n_classes)
-    return Lessons(evenly_VK[:0], evenly_VK, ln(who.n_classes), 1 / who.n_classes)
+    return Lessons(evenly_VK[:0], evenly_VK, ln(who.n_classes), 1 / who.n_classes, 1 / who.n_classes)
 
 
 def path(who: Participant, run: str, number: int) -> Path:
@@ -105,7 +109,8 @@ def recalled(who: Participant, run: str, number: int) -> Lessons | None:
         return None
     try:
         with np.load(file) as kept:
-            return Lessons(kept["soft"], kept["beliefs"], float(kept["loss"]), float(kept["accuracy"]))
+            numbers = (float(kept[name]) for name in ("loss", "accuracy", "f1"))
+            return Lessons(kept["soft"], kept["beliefs"], *numbers)
     except (BadZipFile, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{file} is damaged ({error}); delete it, and this client asks its teacher anew") from None
 
@@ -113,7 +118,7 @@ def recalled(who: Participant, run: str, number: int) -> Lessons | None:
 def keep(lessons: Lessons, who: Participant, run: str, number: int) -> Lessons:
     """The lessons, once they are on disk; not flushed, as a client's memory."""
     file, written = path(who, run, number), BytesIO()
-    np.savez(written, **vars(lessons))
+    np.savez(written, **{name: getattr(lessons, name) for name in ("soft", "beliefs", "loss", "accuracy", "f1")})
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, written.getvalue(), durable=False)
     return lessons

@@ -29,6 +29,7 @@ class Participant:
     def __init__(self, recipe: Recipe, number: int) -> None:
         corpus, dealt = dealt_corpus(recipe.as_json())
         self.recipe, self.number = recipe, number
+        self.corpus_digest = corpus.digest
         self.share, self.public, self.n_classes = dealt.shares[number], dealt.public, len(corpus.classes)
         staged = recipe.student.kind not in UNSTAGED
         self.stages: list[Stage] = stages(recipe, encoder(recipe.features), self.n_classes) if staged else []

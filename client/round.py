@@ -11,6 +11,7 @@ from client.memory import Memory, recall, remember
 from client.participant import Participant
 from client.regulator import Budget, regulate
 from data.baselines import logistic_regression, majority
+from data.corpus import DataError
 from quantum.guidance import Guidance, cross_entropy, divergence
 from recipes.schema import DistilConfig
 from strategies.messages import Answer, Assignment, Report, Score, Tuned
@@ -21,6 +22,11 @@ log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and
 def prepare(who: Participant, assignment: Assignment) -> Answer:
     """Say hello, or answer with this client's part of a feature stage."""
     began = time.monotonic()
+    if assignment.corpus_digest not in ("", who.corpus_digest):
+        raise DataError(
+            f"this node holds rows {who.corpus_digest} of corpus {who.recipe.data.corpus}, the server rows "
+            f"{assignment.corpus_digest}: give both the same files"
+        )
     arrays = who.statistics(assignment.stage, assignment.shared) if assignment.stage else {}
     examples = len(who.share.train.labels)
     return Answer(client=who.number, examples=examples, arrays=arrays, seconds=time.monotonic() - began)
@@ -31,6 +37,7 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
     began = time.monotonic()
     recipe, labels, held_out = who.recipe, who.share.train.labels, who.share.validation
     lessons, tuned, note = attend(who, assignment)
+    began += lessons.tuning_seconds  # which are reported apart
     before = recall(assignment.run, who.number, assignment.memory_round) if assignment.memory_round else None
     lost = assignment.memory_round > 0 and before is None
     notes = [note, f"memory of round {assignment.memory_round} was lost, started anew" if lost else ""]
@@ -38,7 +45,8 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
     x_held_out = who.features(held_out, assignment.shared)
     x = who.fitted(assignment.shared, taught=len(lessons.soft) > 0)
     student_loss, budget = dict(memory.student_loss), Budget(memory.maxiter, memory.maxiter, 0.0)
-    if "student" in assignment.arms and "student" in student_loss:  # its twin gets the same budget
+    taught = recipe.teacher.kind != "none"
+    if taught and "student" in assignment.arms and "student" in student_loss:  # its twin gets the same budget
         budget = regulate(recipe.regulate, memory.maxiter, student_loss["student"], lessons.loss)
     if budget.requested > budget.maxiter:
         notes.append(budget.held_back(recipe.regulate.law))
@@ -66,6 +74,7 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
                 student_accuracy=float(np.mean(probs_BK.argmax(1) == held_out.labels)),
                 teacher_loss=lessons.loss,
                 teacher_accuracy=lessons.accuracy,
+                teacher_f1=lessons.f1,
                 divergence=divergence(lessons.beliefs, probs_BK),
                 terms=guidance.terms(arm.predict(fit.arrays, x), labels) if guidance.teaches else {},
                 rho=budget.rho,
@@ -74,6 +83,8 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
                 evaluations=fit.evaluations,
                 shots=fit.shots,
                 seconds=now - began,
+                tuning_seconds=lessons.tuning_seconds,
+                tokens_per_second=lessons.tokens_per_second,
                 note="; ".join(filter(None, notes)),
             )
         )

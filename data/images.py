@@ -36,6 +36,7 @@ class Published:
     folder: str  # in $QFLOCK_DATA
     system: str  # a folder that a distribution's package makes
     url: str
+    training: int  # rows
     files: dict[str, str]  # file → md5 as published; Debian's have other gzip headers, so the content is checked
 
 
@@ -43,6 +44,7 @@ FASHION = Published(
     name="fashion",
     folder="fashion_mnist",
     system="/usr/share/datasets/fashion-mnist",
+    training=60_000,
     url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
     files={
         "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
@@ -55,6 +57,7 @@ CIFAR10 = Published(
     name="cifar10",
     folder="cifar10",
     system="/usr/share/datasets/cifar-10",
+    training=50_000,
     url="https://www.cs.toronto.edu/~kriz/",
     files={"cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"},
 )

@@ -28,6 +28,7 @@ from recipes.schema import GeneratorConfig
 
 if TYPE_CHECKING:
     from quantum.engine import Engine
+    from quantum.executor import Executor
 
 SCALE, STEEPNESS, ROOT = 0.8, 0.1, 0.3
 SMALLEST = 1e-12  # a probability below it has no slope: p^0.3 is vertical at 0
@@ -81,6 +82,15 @@ class Generator:
         """(most,)"""
         return self.written(self.source.features(arrays["beta"]), arrays["gamma"])
 
+    def noisy(self, arrays: Tensors, executor: Executor) -> Tensor:
+        """The same out of what an executor sees of the circuit; slopes are those of the exact probabilities."""
+        circuit, beta_P = self.source, arrays["beta"]
+        if not isinstance(circuit, Circuit):
+            return self.weights(arrays)
+        exact_D = circuit.probabilities(beta_P)
+        seen_D = torch.from_numpy(circuit.seen(beta_P.detach().numpy(), executor)).to(exact_D)
+        return self.written(circuit.sharpened(exact_D + (seen_D - exact_D).detach()), arrays["gamma"])
+
     def written(self, x_S: Tensor, gamma_G: Tensor) -> Tensor:
         """(most,) weights out of the learned feature of each basis state."""
         layers = self._layers(gamma_G)
@@ -130,7 +140,19 @@ class Circuit:
 
     def features(self, beta_P: Tensor) -> Tensor:
         """(S,)"""
-        return self.sharpened(self.engine.probabilities(torch.zeros(1, 0), beta_P)[0])
+        return self.sharpened(self.probabilities(beta_P))
+
+    def probabilities(self, beta_P: Tensor) -> Tensor:
+        """(D,) exact."""
+        return self.engine.probabilities(torch.zeros(1, 0), beta_P)[0]
+
+    def seen(self, beta_P: NDArray[Any], executor: Executor) -> NDArray[np.float64]:
+        """(D,) by an executor."""
+        ansatz = self.engine.ansatz
+        place = {weight: i for i, weight in enumerate(ansatz.weights)}
+        row = beta_P[[place[parameter] for parameter in ansatz.circuit.parameters]]
+        probs_D: NDArray[np.float64] = executor.probabilities(ansatz.circuit, row[None].astype(np.float64))[0]
+        return probs_D
 
     def sharpened(self, probs_D: Tensor) -> Tensor:
         """(0.8·tanh(0.1·2^(n−1)·p))^0.3 of the basis states that write weights."""

@@ -5,8 +5,9 @@ B rows, K classes, M weights of a target.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
-from math import prod
+from math import ceil, prod
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -70,6 +71,7 @@ class ImageStudent:
 
     def __init__(self, config: GeneratorConfig, n_classes: int, client: int = 0) -> None:
         names = config.named()
+        self.config = config
         self.target: str = config.targets[client] if config.targets else config.target
         if config.by == "small":
             self.target = small(config.target)
@@ -82,7 +84,7 @@ class ImageStudent:
         self.writer: Writer = Itself(self.target) if direct else Generator(config, max(map(weights_of, names)))
         self.name = f"{config.by} {self.target}"
         self.features, self.parameters = prod(self.shape), sum(self.writer.sizes.values())
-        self.weights = weights_of(self.target)
+        self.size = weights_of(self.target)
 
     @property
     def periods(self) -> Arrays:
@@ -106,17 +108,23 @@ class ImageStudent:
 
     def state(self, weights: Tensor) -> Tensors:
         """The first M numbers as the target's parameters."""
-        parts = torch.split(weights[: self.weights], [prod(shape) for shape in self._shapes.values()])
+        parts = torch.split(weights[: self.size], [prod(shape) for shape in self._shapes.values()])
         return {name: part.view(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
 
-    def trained(self, arrays: Arrays) -> Tensors:
+    def trained(self, arrays: Arrays, executor: Executor | None = None) -> Tensors:
         """The target's parameters as the arrays that travel write them."""
         with torch.no_grad():
-            return self.state(self.writer.weights(self._checked(arrays)))
+            return self.state(self.weights(self._checked(arrays), executor))
+
+    def weights(self, tensors: Tensors, executor: Executor | None = None) -> Tensor:
+        """At least the target's, with a circuit on an executor or exact."""
+        if executor is None or not isinstance(self.writer, Generator):
+            return self.writer.weights(tensors)
+        return self.writer.noisy(tensors, executor)
 
     def predict(self, arrays: Arrays, x: NDArray[Any], *, executor: Executor | None = None) -> NDArray[np.float64]:
         """(B, K) class probabilities of (B, channels, height, width) pixels from 0 to 255."""
-        state = self.trained(arrays)
+        state = self.trained(arrays, executor)
         with torch.no_grad():
             logits = [functional_call(self.network, state, (part,)) for part in torch.split(self._images(x), AT_ONCE)]
             return np.asarray(torch.softmax(torch.cat(logits).double(), 1).numpy())
@@ -133,16 +141,18 @@ class ImageStudent:
         seed: int = 0,
         executor: Executor | None = None,
     ) -> Fit:
-        """Cross-entropy on mini-batches; every step writes the weights anew."""
+        """Cross-entropy on mini-batches; every step writes the weights anew, and runs the circuit for it."""
         images, classes = self._images(x), torch.from_numpy(np.asarray(labels, dtype=np.int64))
         self._checked(arrays)
 
         def loss(tensors: Tensors, rows: Tensor) -> Tensor:
-            state = self.state(self.writer.weights(tensors))
+            state = self.state(self.weights(tensors, executor))
             logits = functional_call(self.network, state, (images.index_select(0, rows),))
             return cross_entropy(logits, classes.index_select(0, rows))
 
-        return descend(loss, arrays, len(images), optimiser, maxiter, proximal=guidance.proximal, seed=seed)
+        fit = descend(loss, arrays, len(images), optimiser, maxiter, proximal=guidance.proximal, seed=seed)
+        steps = len(fit.losses) * ceil(len(images) / optimiser.batch)
+        return replace(fit, shots=steps * (executor.shots or 0)) if executor else fit
 
     def step(self, optimiser: OptimiserConfig) -> int:
         """The least maxiter with which the optimiser moves it."""
@@ -170,8 +180,8 @@ def check(config: GeneratorConfig, shape: tuple[int, ...]) -> None:
                 f"student.generator: target {name} reads images of {shown(TARGETS[name].shape)}, the corpus has "
                 f"{shown(shape)}: use {fitting}"
             )
-    source = Generator(config, max(map(weights_of, config.named()))).source
-    if isinstance(source, Circuit):
+    most = max(map(weights_of, config.named()))  # which refuses buffers
+    if config.by == "circuit" and isinstance(source := Generator(config, most).source, Circuit):
         source.engine.check_memory(1)
 
 

@@ -35,7 +35,8 @@ class About(NamedTuple):
 def load(source: str, overrides: Iterable[str] = (), where: str = "--set") -> Recipe:
     """The recipe a user names, with `key=value` overrides applied last and just as strictly."""
     file, values = read(source)
-    changes = {f"{where} {override}: ": changed(override, where) for override in overrides}
+    last_of_each = dict.fromkeys(reversed(list(overrides)))  # a=1 a=2 a=1 ends with a=1
+    changes = {f"{where} {override}: ": changed(override, where) for override in reversed(last_of_each)}
     whole = values
     for change in changes.values():
         whole = merged(whole, change)

@@ -199,7 +199,10 @@ OPTIMISER_READS = {
 
 @dataclass(frozen=True, kw_only=True)
 class DistilConfig(Section):
-    """What a fit minimises: ν·CE + λ·KL(teacher‖student; T) + κ·JS + μ/2·‖θ − θ_global‖²; quantum/guidance.py."""
+    """What a fit minimises: ν·CE + λ·KL(teacher‖student; T) + κ·JS + μ/2·‖θ − θ_global‖².
+
+    T softens both sides of the KL; there is no factor T² before it, as quantum/guidance.py says.
+    """
 
     labels: Annotated[float, Between(0)] = 1.0  # ν
     weight: Annotated[float, Between(0)] = 0.0  # λ
@@ -495,6 +498,8 @@ class Recipe(Section):
                 f"executor is {shown(self.executor)}; a generator is trained exactly: leave it out, then try the "
                 f"trained one under noise with qflock noise"
             )
+        if kind == "generator" and generator.by != "circuit" and self.aggregate.mean == "circular":
+            raise RecipeError(f"aggregate.mean is circular; a generator by {generator.by} has no angles: leave it out")
         if generator.targets and len(generator.targets) != self.clients:
             raise RecipeError(
                 f"student.generator.targets names {len(generator.targets)} networks for {self.clients} clients; "

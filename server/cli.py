@@ -153,20 +153,6 @@ def predict(
 
 
 @command.command()
-def export(
-    run: FolderArgument,
-    texts: Annotated[list[str], typer.Argument(metavar="TEXT…", help="one circuit a text")],
-    qasm: Annotated[Path, typer.Option(help="the folder for the OpenQASM 3 files")],
-    device: Annotated[str, typer.Option(help="a fake device of IBM's that the circuit must fit on")] = "",
-) -> None:
-    """Write the trained circuit for given texts as OpenQASM 3."""
-    from server.trained import exported, trained
-
-    for path in exported(trained(run), texts, qasm, device):
-        typer.echo(path)
-
-
-@command.command()
 def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")],
     on: OnOption = "sim",
@@ -180,6 +166,48 @@ def resume(
 
     kept = on == "processes" and (run / "secure").is_dir()  # what was secure is not opened by a flag that is forgotten
     launch(unfinished(run), run.resolve, on=on, secure=secure or kept, spend=spend, spent=spent_in(run))
+
+
+@command.command()
+def export(
+    run: FolderArgument,
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT…", help="with --qasm: one circuit a text")] = None,
+    qasm: Annotated[Path | None, typer.Option(help="the folder for OpenQASM 3 files")] = None,
+    device: Annotated[str, typer.Option(help="with --qasm: a fake device of IBM's that must hold the circuit")] = "",
+) -> None:
+    """Write the network that a generator was trained to write, and prove it; or the trained circuit of given texts."""
+    if qasm is not None:
+        from server.trained import exported, trained
+
+        for path in exported(trained(run), texts or [], qasm, device):
+            typer.echo(path)
+        return
+    if texts or device:
+        raise InputError("a text or --device is for circuits: say --qasm FOLDER too")
+    from server.export import export as written
+
+    for one in written(run):
+        typer.echo(
+            f"{', '.join(str(run / 'export' / file) for file in one.files)}: {one.target}, {one.parameters:,} weights, "
+            f"{one.accuracy:.2%} of {one.rows:,} rows right, as in the ledger; ran without anything quantum"
+        )
+
+
+@command.command()
+def noise(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a finished run of a generator")],
+    level: Annotated[list[str] | None, typer.Option(help="an executor, such as shots or noisy:guadalupe")] = None,
+    shots: Annotated[int, typer.Option(min=1, help="of every run of the circuit")] = 10_000,
+    steps: Annotated[int, typer.Option(min=0, help="of fine-tuning under the noise")] = 0,
+    go_on: Annotated[bool, typer.Option("--go-on", help="also do what is expected to take hours")] = False,
+) -> None:
+    """Run a trained generator under noise: the accuracy lost at each level, and after fine-tuning there."""
+    from rich.console import Console
+
+    from server.noise import noise as measured
+    from server.noise import table
+
+    Console().print(table(measured(run, level or [], shots=shots, steps=steps, go_on=go_on)))
 
 
 def resolved(recipe: str, set_: list[str] | None, clients: int | None, seed: int | None) -> Recipe:
@@ -227,11 +255,15 @@ def ablate(
     jobs: JobsOption = None,
     runs_dir: RunsDirOption = Path("runs"),
 ) -> None:
-    """Change one part of a recipe at a time (regulation, selection, reduction, feature map), then compare."""
+    """Take regulation, selection and distillation out of a recipe; goes on where it was interrupted.
+
+    One table says what each part does to accuracy and cost, beside the plain recipe at the same seeds.
+    """
     from server.ablation import ablation
+    from server.effects import show
     from server.jobs import finish
 
-    finish(ablation(recipe, set_ or [], range(seed, seed + seeds), runs_dir), jobs)
+    finish(ablation(recipe, set_ or [], range(seed, seed + seeds), runs_dir), jobs, show)
 
 
 @command.command()

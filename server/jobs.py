@@ -54,12 +54,14 @@ class Jobs:
         return [at.folder for at in self.at.values() if at.state == "completed" and at.folder]
 
 
-def finish(sweep: Sweep, jobs: int | None = None) -> list[Outcome]:
-    """Do what remains of a sweep, compare what is done, and raise when a run has failed."""
+def finish(
+    sweep: Sweep, jobs: int | None = None, conclude: Callable[[Sweep, list[Outcome]], None] | None = None
+) -> list[Outcome]:
+    """Do what remains of a sweep, show what the finished runs came to, and raise when a run has failed."""
     state = work(sweep, jobs or default_jobs(), Console())
     outcomes = [outcome(folder) for folder in state.done]
     if outcomes:
-        show(compare(outcomes), *(sweep.folder / f"compare.{kind}" for kind in ("csv", "md", "png")))
+        (conclude or compared)(sweep, outcomes)
     if state.failed:
         run, why = next(iter(state.failed.items()))
         raise RunFailedError(
@@ -67,6 +69,11 @@ def finish(sweep: Sweep, jobs: int | None = None) -> list[Outcome]:
             f"The same command tries them again"
         )
     return outcomes
+
+
+def compared(sweep: Sweep, outcomes: list[Outcome]) -> None:
+    """Every combination beside the first."""
+    show(compare(outcomes), *(sweep.folder / f"compare.{kind}" for kind in ("csv", "md", "png")))
 
 
 def work(sweep: Sweep, jobs: int, console: Console, start: Start | None = None) -> Jobs:

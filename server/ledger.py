@@ -6,6 +6,7 @@ Lines of kind prepare, round, score and end. Everything but what stands under `s
 import json
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,12 @@ def whole(folder: Path) -> list[Line]:
         if schema != SCHEMA:
             raise InputError(f"{path} has schema {schema}, this qflock reads {SCHEMA}: {again}")
     return found
+
+
+def visits(rounds: Iterable[Line], arm: str) -> list[Line]:
+    """What every client of an arm reported, round by round; an arm that has stopped reports nothing."""
+    parts = [line["arms"][arm]["clients"] for line in rounds if arm in line["arms"]]
+    return [client for clients in parts for client in clients.values()]
 
 
 def untimed(line: Line) -> Line:

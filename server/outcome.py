@@ -6,7 +6,7 @@ from pathlib import Path
 from recipes.load import load
 from recipes.schema import Recipe
 from recipes.section import InputError
-from server.ledger import Line, whole
+from server.ledger import Line, visits, whole
 
 ALONE = ("head", "logistic", "majority")  # what needs no student, as far as a ledger has it
 
@@ -42,10 +42,31 @@ class Outcome:
             found.append(line["arms"][arm][key] if arm in line["arms"] else found[-1])
         return found
 
+    def parameters(self, arm: str) -> int | None:
+        """Numbers that travel; None in a ledger of before they were noted."""
+        found: int | None = next(line["arms"][arm].get("parameters") for line in self.rounds if arm in line["arms"])
+        return found
+
     def evaluations(self, arm: str) -> int:
         """Objective evaluations of all clients in all rounds."""
-        parts = [line["arms"][arm]["clients"].values() for line in self.rounds if arm in line["arms"]]
-        return sum(client["evaluations"] for clients in parts for client in clients)
+        return sum(client["evaluations"] for client in visits(self.rounds, arm))
+
+    def shots(self, arm: str) -> int:
+        """That all fits of all clients took; 0 on the exact engine."""
+        return sum(client["shots"] for client in visits(self.rounds, arm))
+
+    def trained(self, arm: str) -> list[Line]:
+        """An arm's part of every round before it stopped."""
+        return [line["arms"][arm] for line in self.rounds if arm in line["arms"]]
+
+    def reaches(self, arm: str, loss: float) -> int | None:
+        """Evaluations of all clients to the end of the first round whose reference loss is so low; None if never."""
+        spent = 0
+        for part in self.trained(arm):
+            spent += sum(int(client["evaluations"]) for client in part["clients"].values())
+            if part["reference_loss"] <= loss:
+                return spent
+        return None
 
 
 def outcome(folder: Path) -> Outcome:

@@ -16,6 +16,8 @@ from recipes.schema import MINIBATCHED, UNSTAGED, GeneratorConfig, Recipe, Teach
 from server.price import most_evaluations, price, rows_of
 from server.ready import SHAPES, models, ready
 from strategies.wire import count_bytes
+from teacher.models import at_hand
+from teacher.size import adapter_bytes
 
 START_SECONDS = 15.0  # Ray and the SuperLink, on a laptop
 ROWS = 500  # of a client whose number of rows is not known yet
@@ -51,7 +53,8 @@ def priced(recipe: Recipe) -> Table:
             if split_executor(recipe.executor)[0] in ("noisy", "depolarizing"):
                 table.add_row("noise", method(recipe.executor, model.ansatz.circuit))
     table.add_row("data", f"{recipe.data.corpus}, {recipe.data.partition} partition, {recipe.clients} clients")
-    if recipe.student.kind not in UNSTAGED:
+    staged = recipe.student.kind not in UNSTAGED
+    if staged:
         table.add_row("features", features(recipe))
     table.add_row("teacher", teaching(recipe))
     table.add_row("regulation", regulation(recipe))
@@ -64,11 +67,13 @@ def priced(recipe: Recipe) -> Table:
     table.add_row("spends", spends(recipe, rows, most))
     if recipe.paid():
         table.add_row("QPU", str(price(recipe)))
-    adapters = f"; adapters in {recipe.teacher.rounds} of the rounds" if recipe.teacher.tunes(1) else ""
-    table.add_row("bytes up", f"{up:,} a client and round, {up * fits:,} in all, and the feature stages once{adapters}")
+    stages = ", and the feature stages once" if staged else ""
+    adapters = f"; {federating(recipe, n_classes)}" if recipe.teacher.tunes(1) else ""
+    table.add_row("bytes up", f"{up:,} a client and round, {up * fits:,} in all{stages}{adapters}")
     slower = "" if recipe.executor == "exact" else f"; {recipe.executor} comes on top of it"
     took = START_SECONDS + seconds + recipe.rounds * 0.3
-    table.add_row("time", f"about {took:.0f} s here on the exact engine, texts encoded already{slower}")
+    before = ", texts encoded and teachers tuned already" if staged else ""  # nobody knows how fast a machine reads
+    table.add_row("time", f"about {took:.0f} s here on the exact engine{before}{slower}")
     return table
 
 
@@ -95,7 +100,7 @@ def timed(recipe: Recipe, model: Student, rows: int, n_classes: int) -> float:
 def writes(config: GeneratorConfig, model: Any) -> str:
     """How a generator writes, and what remains once it is trained."""
     if config.by in ("small", "full"):
-        return f"nothing: the {model.weights:,} weights of {model.target} are trained themselves"
+        return f"nothing: the {model.size:,} weights of {model.target} are trained themselves"
     writer = model.writer
     sizes = ", ".join(f"{name} {size:,}" for name, size in writer.sizes.items())
     targets = f"{', '.join(config.named())}: {writer.most:,} weights"
@@ -179,6 +184,17 @@ def teaching(recipe: Recipe) -> str:
     weights = f"ν {d.labels:g}, λ {d.weight:g}, κ {d.shannon:g}"
     words.append(f"distilled with {weights} at T {d.temperature:g}" if d.teaches else "nothing distilled")
     return "; ".join(words + ([f"proximal μ {d.proximal:g}"] if d.proximal else []))
+
+
+def federating(recipe: Recipe, n_classes: int) -> str:
+    """Bytes of the adapters that travel, in words."""
+    t = recipe.teacher
+    if t.kind == "lora" and not at_hand(t.model):
+        return f"adapters in {t.rounds} of the rounds, of a size known once {t.model} is here"
+    widest = (t.merged_rank or recipe.clients * t.rank) if t.federate == "exact" else t.rank
+    first, later = (adapter_bytes(t, n_classes, rank) for rank in (t.rank, widest))
+    whole = recipe.clients * (first + (t.rounds - 1) * later)
+    return f"adapters of {first:,} a client in round 1, at most {later:,} back and from round 2 on, {whole:,} in all"
 
 
 def regulation(recipe: Recipe) -> str:

@@ -22,6 +22,11 @@ class Reference:
 
     def __init__(self, recipe: Recipe) -> None:
         corpus = load(recipe.data, recipe.seed)
+        self.corpus = {
+            "source": corpus.source or recipe.data.corpus,
+            "rows": len(corpus.labels),
+            "digest": corpus.digest,
+        }
         dealt = deal(corpus, recipe.data, recipe.clients, recipe.seed)
         self.rows, self.public = dealt.reference, dealt.public
         targets = recipe.student.generator.targets

@@ -7,7 +7,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from server.ledger import Line, lines
+from recipes.load import load
+from server.ledger import Line, lines, visits
 
 ALONE = ("head", "logistic", "majority")  # what needs no student
 LEGEND = {
@@ -46,9 +47,14 @@ def summary(folder: Path) -> Group:
         table,
         Text(legend([*alone, "admitted"], total), style="dim"),
         *(Text(line) for line in costs),
-        Text(regulated(rounds)),
+        *([Text(teachers(rounds)), Text(regulated(rounds))] if taught(folder) else []),
         Text(f"bytes: {up:,} up, {down:,} down, features and {len(rounds)} rounds together · {seconds:.0f} s"),
     )
+
+
+def taught(folder: Path) -> bool:
+    """Whether the run had teachers."""
+    return load(str(folder / "recipe.yaml")).teacher.kind != "none"
 
 
 def legend(columns: list[str], rows: int) -> str:
@@ -67,7 +73,7 @@ def admitted(client: int, names: list[str], rounds: list[Line]) -> str:
 
 def cost(name: str, rounds: list[Line]) -> str:
     """What one arm spent."""
-    clients = [client for line in rounds if name in line["arms"] for client in line["arms"][name]["clients"].values()]
+    clients = visits(rounds, name)
     evaluations = sum(client["evaluations"] for client in clients)
     shots = sum(client["shots"] for client in clients)
     spent = f"{shots:,} shots" if shots else "exact, no shots"
@@ -82,10 +88,24 @@ def minimised(name: str, rounds: list[Line]) -> str:
     return "".join(f" · {TERMS[term]} {mean:.3f}" for term, mean in means.items())
 
 
+def teachers(rounds: list[Line]) -> str:
+    """How good the clients' last teachers are on held-out rows, and what it took to tune them."""
+    last = {client: said for line in rounds for arm in line["arms"].values() for client, said in arm["clients"].items()}
+    loss, accuracy, f1 = (
+        fmean(said[f"teacher_{name}"] for said in last.values()) for name in ("loss", "accuracy", "f1")
+    )
+    good = f"teachers: held out {loss:.3f} nats, accuracy {accuracy:.1%}, F1 {f1:.3f}, mean of {len(last)} clients"
+    times = [time for line in rounds for time in line["seconds"]["tuning"].values()]
+    seconds = sum(time["seconds"] for time in times)
+    tokens = sum(time["seconds"] * time["tokens_per_second"] for time in times)
+    speed = f", {tokens / seconds:,.0f} tokens/s" if tokens else ""
+    spent = f"{len(times)} tunings in {seconds:.1f} s together{speed}" if times else "none had to be tuned"
+    return f"{good} · {spent}"
+
+
 def regulated(rounds: list[Line]) -> str:
     """In how many client-rounds the student was behind its teacher, and what the law then asked for."""
-    clients = [client for line in rounds for client in line["arms"].get("student", {"clients": {}})["clients"].values()]
-    compared = [client for client in clients if client["rho"]]
+    compared = [client for client in visits(rounds, "student") if client["rho"]]
     behind = sum(client["rho"] > 1 for client in compared)
     capped = sum(client["requested"] > client["maxiter"] for client in compared)
     if not behind:

@@ -85,6 +85,8 @@ def predicted(run: Trained, texts: Sequence[str], spec: str, shots: int, *, miti
 
 def exported(run: Trained, texts: Sequence[str], folder: Path, device: str = "") -> list[Path]:
     """One file a text, each headed by the fingerprint that its circuit has when it is read back."""
+    if not texts:
+        raise InputError("no text; a circuit is exported for a text: give one or more after RUN")
     model, arrays = run.arms["student"], run.state.arms["student"].arrays
     assert isinstance(model, CircuitStudent | Dressed)
     needed = model.ansatz.circuit.num_qubits

@@ -27,6 +27,7 @@ from strategies.wire import assign, count_bytes, parcel, without_arrays
 
 QUEUED_SECONDS = 11 * 3600.0  # of a visit whose jobs queue for a QPU: less than Flower keeps a message
 DRAWS = 5  # keeps these draws apart from those of other files with the same seed
+TIMES = ("seconds", "tuning_seconds", "tokens_per_second")  # of a report: no two runs have the same
 Record = dict[str, Any]  # one line of the ledger
 Reference = Callable[
     [str, Arrays], tuple[float, float]
@@ -146,7 +147,7 @@ class Federated(Strategy):
             arm, measure = self.state.arms[name], partial(self.reference, name)
             fuse = partial(self.fuse, name, server_round) if self.fuse else None
             closed = close(self.recipe, arm, reports, measure, self.key(server_round), self.periods.get(name), fuse)
-            clients = {report.client: without(without_arrays(report), "client", "arm", "seconds") for report in reports}
+            clients = {report.client: without(without_arrays(report), "client", "arm", *TIMES) for report in reports}
             line["arms"][name] = {"invited": self.invited[name], **closed, "clients": clients}
             self.state.visited |= {report.client: server_round for report in reports}
         if tuned:
@@ -159,6 +160,7 @@ class Federated(Strategy):
             "round": now - (began or heard),
             "server": now - heard,
             "clients": {client: spent(reply) for client, reply in said},
+            "tuning": tuning(usable),
         }
         self.record(line)  # first: a resumed run drops the lines that its checkpoint has not seen
         self.save(self.state)
@@ -252,6 +254,16 @@ class Federated(Strategy):
 def spent(reply: Reply) -> float:
     """The seconds of a client's visit, as it measured them."""
     return sum((one.seconds for one in reply if isinstance(one, Report)), 0.0) if isinstance(reply, list) else 0.0
+
+
+def tuning(usable: dict[str, list[Report]]) -> dict[int, dict[str, float]]:
+    """The clients that tuned a teacher in this round: for how long, and how many tokens a second they read."""
+    return {
+        one.client: {"seconds": one.tuning_seconds, "tokens_per_second": one.tokens_per_second}
+        for reports in usable.values()
+        for one in reports
+        if one.tuning_seconds
+    }
 
 
 def without(facts: dict[str, Any], *keys: str) -> dict[str, Any]:

@@ -7,12 +7,17 @@ import numpy as np
 
 from strategies.messages import Arrays, Report, Score
 
+NUMBERS = (
+    *("student_loss", "teacher_loss", "teacher_accuracy", "teacher_f1", "divergence"),
+    *("tuning_seconds", "tokens_per_second"),
+)
+
 
 def unusable(report: Report, expected: Arrays) -> str | None:
     """The first thing wrong with an update, or None."""
     if report.examples < 1:
         return f"{report.arm}: trained on {report.examples} rows"
-    for name in ("student_loss", "teacher_loss", "divergence"):
+    for name in NUMBERS:
         if not math.isfinite(getattr(report, name)):
             return f"{report.arm}: {name} is {getattr(report, name)}"
     for name, value in report.terms.items():

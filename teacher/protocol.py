@@ -28,8 +28,8 @@ class Tuning:
     loss: float  # cross-entropy in nats
     accuracy: float
     f1: float  # macro: the mean over the classes seen in labels or answers
-    seconds: float
-    tokens_per_second: float | None = None  # of tuning, wall clock; None where nothing reads tokens
+    seconds: float  # of tuning; 0 where the same tuning was done before and kept
+    tokens_per_second: float = 0.0  # of tuning, wall clock; 0 where none are read
 
 
 class Teacher(Protocol):

@@ -180,7 +180,7 @@ def run_of():
     from server.folder import as_yaml
     from server.ledger import Ledger
 
-    def write(folder, recipe, accuracies=None, rounds=3, end="completed"):
+    def write(folder, recipe, accuracies=None, rounds=3, end="completed", **clients):
         accuracies = accuracies or {"student": 0.8, "twin": 0.7}
         folder.mkdir(parents=True)
         (folder / "recipe.yaml").write_text(as_yaml(recipe))
@@ -188,7 +188,8 @@ def run_of():
         ledger = Ledger(folder)
         ledger.append({"kind": "prepare", "bytes_up": 10, "bytes_down": 20, "seconds": {"round": 1.0}})
         for number in range(1, rounds + 1):
-            arm = {"reference_loss": 1 / number, "reference_accuracy": 0.5, "clients": {"0": {"evaluations": 7}}}
+            client = {"evaluations": 7, "shots": 0, "rho": 0.0} | {key: of(number) for key, of in clients.items()}
+            arm = {"reference_loss": 1 / number, "reference_accuracy": 0.5, "clients": {"0": client}}
             arms = dict.fromkeys(accuracies, arm)
             said = {"bytes_up": 1, "bytes_down": 2, "seconds": {"round": 0.5}}
             ledger.append({"kind": "round", "round": number, "arms": arms} | said)

@@ -23,7 +23,7 @@ FEDAVG = AggregateConfig()
 def reports(clients, dtype=np.float32):
     """A report a client, with two arrays of different shapes."""
     facts = {"arm": "student", "student_loss": 0.5, "student_accuracy": 0.5, "teacher_loss": 0.5}
-    facts |= {"teacher_accuracy": 0.5, "maxiter": 10, "evaluations": 10, "shots": 0, "seconds": 0.1}
+    facts |= {"teacher_accuracy": 0.5, "teacher_f1": 0.5, "maxiter": 10, "evaluations": 10, "shots": 0, "seconds": 0.1}
     return [
         Report(
             client=client,

@@ -72,9 +72,18 @@ class ScriptedClients:
     def report(self, client, arm, arrays):
         moved = {name: (array + (client + 1 - array) / 3).astype(array.dtype) for name, array in arrays.items()}
         loss = float(abs(arrays["theta"] - client).mean())
-        facts = {"student_loss": loss, "student_accuracy": 0.5, "teacher_loss": 0.4, "teacher_accuracy": 0.9}
+        facts = {
+            "student_loss": loss,
+            "student_accuracy": 0.5,
+            "teacher_loss": 0.4,
+            "teacher_accuracy": 0.9,
+            "teacher_f1": 0.9,
+        }
         facts |= {"maxiter": 10, "evaluations": 9, "shots": 0, "seconds": 0.01}
         return Report(client=client, arm=arm, arrays=moved, examples=10 + 7 * client, **facts)
+
+
+CORPUS = {"source": "here", "rows": 60, "digest": "abc"}
 
 
 def fresh(arms=("student", "twin")):
@@ -165,6 +174,7 @@ def test_a_round_is_the_weighted_mean_of_what_was_reported(go):
         "student_accuracy": 0.5,
         "teacher_loss": 0.4,
         "teacher_accuracy": 0.9,
+        "teacher_f1": 0.9,
         "maxiter": 10,
         "evaluations": 9,
         "shots": 0,
@@ -460,7 +470,7 @@ def meet(grid_of, monkeypatch):
         written = []
         grid = grid_of(answer, len(numbers), shuffle, numbers=numbers)
         try:
-            roster = Roster(grid, recipe, "run")
+            roster = Roster(grid, recipe, "run", CORPUS)
             roster.meet(written.append)
             return roster.nodes, written[0], grid
         except RunFailedError as error:
@@ -483,7 +493,7 @@ def test_a_node_that_joins_late_is_met_too(grid_of):
     asked = iter(range(100))
     here = grid.get_node_ids
     grid.get_node_ids = lambda: (grid.clients.update([late]) if next(asked) == 2 else None, here())[1]
-    roster = Roster(grid, recipe_of(), "run")
+    roster = Roster(grid, recipe_of(), "run", CORPUS)
     roster.meet(lambda line: None)
     assert list(roster.nodes) == [0, 1, 2, 3]
     assert len(grid.sent) == 4
@@ -491,7 +501,7 @@ def test_a_node_that_joins_late_is_met_too(grid_of):
 
 def test_a_node_that_dies_while_it_is_greeted_is_met_once_it_is_back(grid_of):
     grid = Restarts(grid_of(ScriptedClients(), 4), lambda asked: True)
-    roster, written = Roster(grid, recipe_of(), "run"), []
+    roster, written = Roster(grid, recipe_of(), "run", CORPUS), []
     roster.meet(written.append)
     assert roster.nodes[1] == Restarts.AGAIN
     assert (written[0]["clients"], written[0]["failed"]) == ([0, 1, 2, 3], {})
@@ -755,7 +765,7 @@ def test_a_client_whose_node_dies_in_a_stage_is_asked_again_or_left_out_of_the_e
 
     recipe, written = recipe_of("deadline_seconds=0.2", f"on_loss={on_loss}"), []
     grid = Restarts(grid_of(answer, 4), lambda asked: bool(asked.stage))
-    roster = Roster(grid, recipe, "run")
+    roster = Roster(grid, recipe, "run", CORPUS)
     roster.meet(lambda line: None)
     shared = prepare.agree(grid, recipe, "run", roster, [Counting()], written.append)
     assert [line["clients"] for line in written] == [present, [0, 1, 2, 3]]
@@ -765,7 +775,7 @@ def test_a_client_whose_node_dies_in_a_stage_is_asked_again_or_left_out_of_the_e
 def federation_on(grid, recipe, dies_in, keeps):
     """The lines that a federation writes with a real roster over a grid that may lose a node."""
     lines, grid = [], Restarts(grid, dies_in, keeps)
-    roster = Roster(grid, recipe, "run")
+    roster = Roster(grid, recipe, "run", CORPUS)
     roster.meet(lambda line: None)
     federated = Federated(
         recipe,

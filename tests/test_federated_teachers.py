@@ -14,6 +14,7 @@ from recipes.load import load
 from recipes.section import InputError
 from server import checkpoint
 from server.ledger import lines, untimed
+from server.plan import federating
 from server.summary import regulated
 from strategies.adapters import RULES
 from strategies.failure import RunFailedError
@@ -73,6 +74,10 @@ def test_the_averaged_teacher_travels_down_once_and_teaches_from_the_next_round(
     assert "teacher" not in second
     assert first["bytes_up"] - second["bytes_up"] == second["bytes_down"] - third["bytes_down"] == 3 * ADAPTER
     assert first["bytes_down"] == third["bytes_down"]
+    priced = (
+        f"adapters of {ADAPTER:,} a client in round 1, at most {ADAPTER:,} back and from round 2 on, {3 * ADAPTER:,} "
+    )
+    assert federating(recipe, 2) == f"{priced}in all"
     state = checkpoint.newest(folder, recipe.digest())
     mean = averaged(recipe, [tuned(who) for who in clients])
     for name, array in mean.items():
@@ -81,12 +86,12 @@ def test_the_averaged_teacher_travels_down_once_and_teaches_from_the_next_round(
     teacher.load_adapter(state.teacher)
     for who in clients:
         rows = who.share.validation
-        loss, accuracy, _ = held_out(teacher.soft_labels(rows.texts, 1.0), rows.labels)
+        wanted = held_out(teacher.soft_labels(rows.texts, 1.0), rows.labels)
         for line in (second, third):
             said = line["arms"]["student"]["clients"][str(who.number)]
-            assert (said["teacher_loss"], said["teacher_accuracy"]) == (loss, accuracy)
+            assert (said["teacher_loss"], said["teacher_accuracy"], said["teacher_f1"]) == wanted
         own = first["arms"]["student"]["clients"][str(who.number)]
-        assert own["teacher_loss"] != loss
+        assert own["teacher_loss"] != wanted[0]
 
 
 def test_a_teacher_that_is_tuned_for_two_rounds_goes_on_from_the_average(go):

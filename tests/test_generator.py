@@ -1,6 +1,7 @@
 """The generator against the authors' counts, Qiskit's state vectors and PyTorch's own layers."""
 
 import json
+from itertools import pairwise
 from math import pi
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def by_hand(config, most, arrays):
     x = (0.8 * np.tanh(0.1 * 2 ** (n - 1) * p)) ** 0.3
     bits = [[2 * (i >> q & 1) - 1 for q in range(n)] for i in range(states)]
     layers, widths, gamma = [], (n + 1, *config.widths, config.chunk), arrays["gamma"]
-    for width, wider in zip(widths, widths[1:], strict=False):
+    for width, wider in pairwise(widths):
         layer = nn.Linear(width, wider)
         W, b, gamma = np.split(gamma, [width * wider, (width + 1) * wider])
         layer.weight.data, layer.bias.data = torch.tensor(W).view(wider, width), torch.tensor(b)

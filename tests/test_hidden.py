@@ -51,6 +51,13 @@ def test_texts_are_encoded_once_and_another_layer_is_another_encoding(tiny_llm, 
     assert_array_equal(stage.encoder.apply({}, TEXTS), first)
 
 
+def test_a_text_has_the_same_bits_in_any_company(tiny_llm, tmp_path, monkeypatch):
+    stage = encoder(FeaturesConfig(encoder="hidden", model=str(tiny_llm()), layer=2)).encoder
+    together = stage.apply({}, TEXTS)
+    monkeypatch.setenv("QFLOCK_CACHE", str(tmp_path / "another"))
+    assert_array_equal(np.concatenate([stage.apply({}, [text]) for text in TEXTS[::-1]])[::-1], together)
+
+
 def test_a_layer_that_the_model_lacks_is_refused(tiny_llm):
     stage = encoder(FeaturesConfig(encoder="hidden", model=str(tiny_llm()), layer=5))
     with pytest.raises(InputError, match=r"features.layer is 5; .* has 4 layers"):

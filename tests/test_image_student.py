@@ -82,8 +82,7 @@ def test_the_twin_of_a_circuit_is_a_hash_of_the_same_count():
 
 
 def test_the_small_network_has_about_as_many_numbers_as_generate_the_target():
-    assert ImageStudent(GeneratorConfig(by="small"), 10).parameters == 1419
-    assert pytest.approx(1497, rel=0.06) == 1419
+    assert ImageStudent(GeneratorConfig(by="small"), 10).parameters == 1419  # against 1,497
 
 
 def test_clients_of_different_networks_share_all_arrays_and_their_first_weights():
@@ -120,7 +119,7 @@ def test_a_target_of_other_images_and_one_beyond_memory_are_refused_before_train
         check(GeneratorConfig(target="vgg"), (1, 28, 28))
     huge = targets.Target((1, 28, 28), lambda: nn.Linear(2**20, 2**20))
     monkeypatch.setitem(targets.TARGETS, "cnn", huge)
-    with pytest.raises(RecipeError, match="1 rows of 41 qubits need .* GiB as exact states"):
+    with pytest.raises(RecipeError, match=r"1 rows of 41 qubits need .* GiB as exact states"):
         check(GeneratorConfig(blocks=2), (1, 28, 28))
     with pytest.raises(RecipeError, match="no small network for images of"):
         image_student.small("vgg")

@@ -1,14 +1,18 @@
 """An LLM teacher in a federation: tuned in round 1, not loaded again, and done without where it cannot be tuned."""
 
 import json
+import re
 from math import log
 
+import numpy as np
 import pytest
 
 from recipes.load import load
 from recipes.section import InputError
+from server.ablation import arms
 from server.ledger import lines, untimed
 from server.ready import ready
+from server.summary import teachers
 from teacher import lora
 from teacher.protocol import TeacherError
 
@@ -49,6 +53,34 @@ def test_clients_in_new_processes_load_the_llm_in_round_1_only_and_an_ablation_n
     assert again == first
 
 
+def test_tuning_is_timed_apart_and_takes_no_time_once_it_was_kept(run_here, config):
+    first, again = run_here("one", config, 2), run_here("two", config, 2)
+    tunings = [line["seconds"]["tuning"] for line in lines(first) if line["kind"] == "round"]
+    assert [sorted(tuning) for tuning in tunings] == [["0", "1"], []]
+    assert all(time["seconds"] > 0 and time["tokens_per_second"] > 0 for time in tunings[0].values())
+    last = [line for line in lines(first) if line["kind"] == "round"][-1]["arms"]["student"]["clients"].values()
+    loss, f1 = (np.mean([said[f"teacher_{name}"] for said in last]) for name in ("loss", "f1"))
+    told = [teachers([line for line in lines(run) if line["kind"] == "round"]) for run in (first, again)]
+    assert all(f"held out {loss:.3f} nats, accuracy " in said and f"F1 {f1:.3f}, mean of 2" in said for said in told)
+    assert re.search(r"mean of 2 clients · 2 tunings in [0-9.]+ s together, [0-9,]+ tokens/s$", told[0])
+    assert told[1].endswith("mean of 2 clients · none had to be tuned")
+
+
+def test_the_arms_of_an_ablation_share_the_teachers_that_the_first_of_them_tuned(run_here, config, loads, monkeypatch):
+    learnt, real = [], lora.LoraTeacher.learn
+    monkeypatch.setattr(
+        lora.LoraTeacher, "learn", lambda self, *rows: (learnt.append(self.client), real(self, *rows))[1]
+    )
+    parts = ["regulate.law=adaptive", "select.by=alignment", "distil.weight=0.5", "aggregate.tau=1"]
+    asked = {}
+    for name, changes in arms(config["recipe"], parts).items():
+        loads.clear()
+        run_here(name, config | {"recipe": load(config["recipe"], changes).as_json()}, 2)
+        asked[name] = len(loads)
+    assert sorted(learnt) == [0, 1]
+    assert {name for name, times in asked.items() if times} == {"plain", "distillation only"}  # new rows to answer
+
+
 @pytest.mark.parametrize(
     ("override", "reason"),
     [
@@ -78,4 +110,22 @@ def test_a_client_that_cannot_tune_its_teacher_says_so_and_the_federation_goes_o
     assert [report["1"]["note"] for report in reports] == [reason] * 2
     assert [report["1"]["teacher_loss"] for report in reports] == [log(2)] * 2
     assert reports[0]["0"]["note"] == ""
+    assert ledger[-1]["state"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        ("data.partition=shards data.shards=1", "all 24 training rows are of class [01], so there is nothing to learn"),
+        ("data.labelled=0.1", "3 training rows are too few to tune a teacher; it needs 4"),
+    ],
+)
+def test_clients_whose_rows_teach_no_llm_say_so_and_their_students_learn(overrides, reason, run_here, config, loads):
+    ledger = lines(run_here("one", config | {"override": overrides}, 2))
+    reports = [line["arms"]["student"]["clients"] for line in ledger if line["kind"] == "round"]
+    assert [sorted(report) for report in reports] == [["0", "1"]] * 2
+    for report in reports:
+        for said in report.values():
+            assert re.fullmatch(f"no teacher of its own: {reason}", said["note"])
+    assert not loads
     assert ledger[-1]["state"] == "completed"

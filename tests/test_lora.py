@@ -1,15 +1,26 @@
 """The LLM teacher on tiny random models of five families, against plain transformers with W₀ + ΔW."""
 
+import os
 import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from threading import Barrier
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from client.lessons import travels
 from recipes.schema import TeacherConfig
 from recipes.section import InputError
+from server.folder import APP
 from teacher import lora
+from teacher.kept import one_thread
 from teacher.protocol import TeacherError, teacher
+from teacher.size import adapter_bytes
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -203,7 +214,7 @@ def test_a_tuning_is_done_once_for_the_same_rows_section_seed_and_client(config,
     assert loads
     loads.clear()
     again = teacher(config(), 2, 3, 1)
-    assert again.tune(*rows(16, 0), *rows(8, 1)) == tuning
+    assert again.tune(*rows(16, 0), *rows(8, 1)) == replace(tuning, seconds=0.0, tokens_per_second=0.0)
     assert_array_equal(again.soft_labels(ASKED, 2.0), asked)
     assert_array_equal(again.adapter()["head/weight"], first.adapter()["head/weight"])
     assert not loads
@@ -238,6 +249,16 @@ def test_under_ffa_a_stays_what_every_client_started_from(config):
     one.tune(*rows(16, 0), *rows(8, 1))
     moved = {name[-2:] for name, array in one.adapter().items() if (array != first[name]).any()}
     assert moved == {"/B", "ht", "as"}  # the head's weight and bias
+
+
+@pytest.mark.parametrize("federate", ["average", "ffa", "exact"])
+@pytest.mark.parametrize("layers", [2, 0])
+def test_the_size_of_what_travels_is_known_without_the_weights(family, federate, layers, config, loads):
+    asked = config(family, federate=federate, layers=layers, rank=3)
+    known = adapter_bytes(asked, 3, 3)
+    assert not loads
+    sent = [array for name, array in teacher(asked, 3).adapter().items() if travels(name, federate)]
+    assert known == sum(array.nbytes for array in sent)
 
 
 def test_under_exact_an_adapter_of_other_ranks_has_the_same_logits_and_can_be_tuned_further(config):
@@ -363,3 +384,53 @@ def test_what_is_kept_has_the_same_bits_on_any_number_of_threads(config, tmp_pat
     finally:
         torch.set_num_threads(before)
     assert_array_equal(*found)
+
+
+def test_two_runs_side_by_side_tune_a_teacher_once_and_both_have_it(config, monkeypatch):
+    learnt, real, both = [], lora.LoraTeacher.learn, Barrier(2)
+    monkeypatch.setattr(lora.LoraTeacher, "learn", lambda self, *rows: (learnt.append(self), real(self, *rows))[1])
+    texts, labels = rows(8, 0)
+
+    def tuned(one):
+        both.wait()
+        return one.tune(texts, labels, texts, labels)
+
+    teachers = [teacher(config(epochs=1), 2), teacher(config(epochs=1, federate="exact", merged_rank=8), 2)]
+    with ThreadPoolExecutor(2) as side_by_side:
+        first, second = side_by_side.map(tuned, teachers)
+    assert len(learnt) == 1
+    assert replace(first, seconds=0.0, tokens_per_second=0.0) == replace(second, seconds=0.0, tokens_per_second=0.0)
+    assert sorted((first.seconds > 0, second.seconds > 0)) == [False, True]
+    for name, array in teachers[0].adapter().items():
+        assert_array_equal(array, teachers[1].adapter()[name])
+
+
+@pytest.mark.skipif(
+    not version("torch").endswith("+cpu"), reason="what a torch with CUDA computes on, it must be asked"
+)
+def test_a_process_that_finds_a_kept_tuning_and_its_answers_never_imports_torch(config):
+    chosen = config(epochs=1)
+    one, (texts, labels) = teacher(chosen, 2), rows(8, 0)
+    with one_thread():  # as in a recipe that says nothing of threads
+        tuning, soft_BK = one.tune(texts, labels, texts, labels), one.soft_labels(texts, 2.0)
+    again = f"""
+import sys
+import numpy as np
+from recipes.schema import TeacherConfig
+from teacher.protocol import teacher
+one, texts, labels = teacher(TeacherConfig(**{asdict(chosen)!r}), 2), {texts!r}, np.array({labels.tolist()!r})
+print(one.tune(texts, labels, texts, labels), one.soft_labels(texts, 2.0).tolist(), "torch" in sys.modules)
+"""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(APP)}
+    said = subprocess.run([sys.executable, "-c", again], env=environment, capture_output=True, text=True, check=True)
+    kept = replace(tuning, seconds=0.0, tokens_per_second=0.0)
+    assert said.stdout.strip() == f"{kept} {soft_BK.tolist()} False"
+
+
+@pytest.mark.parametrize("said", ["1", "3", "2,1", ""])
+def test_the_threads_of_torch_are_known_without_it(said):
+    asks = "from teacher.kept import threads; known = threads(); import torch; print(known, torch.get_num_threads())"
+    environment = os.environ | {"OMP_NUM_THREADS": said, "PYTHONPATH": str(APP)}
+    told = subprocess.run([sys.executable, "-c", asks], env=environment, capture_output=True, text=True, check=True)
+    known, used = told.stdout.split()
+    assert known == used

@@ -254,7 +254,11 @@ def test_a_recipe_is_read_from_its_smallest_form():
 def test_every_shipped_recipe_says_what_it_is_and_how_to_run_it(name):
     said = about(shipped()[name])
     assert all(said), said
-    assert said.run.split()[:3] == ["qflock", "run", name]
+    qflock, verb, named = said.run.split()[:3]
+    assert (qflock, named) == ("qflock", name)
+    assert verb in ("run", "sweep", "ablate")
+    assert (verb == "sweep") == bool(sweep_of(name))
+    assert all(load(name, changes) for changes in grid(sweep_of(name)))
     text = shipped()[name].read_text()
     assert said.takes in text
     assert said.reproduces in text
@@ -280,6 +284,7 @@ def test_overrides_come_last_and_in_order():
     recipe = load("smoke", ["rounds=9", "student.reps=1", "rounds=8", "data={rows: 50}"])
     smoke = load("smoke")
     assert recipe == replace(smoke, rounds=8, student=replace(smoke.student, reps=1), data=replace(smoke.data, rows=50))
+    assert load("smoke", ["rounds=9", "rounds=8", "rounds=9"]).rounds == 9
     config = {"recipe": "smoke", "rounds": 4, "override": "student.reps=2 'name=two-words'"}
     assert from_run_config(config) == replace(smoke, rounds=4, name="two-words", student=replace(smoke.student, reps=2))
 

@@ -28,7 +28,7 @@ LIE = arrays(np.float32, P, elements=st.floats(allow_nan=False, allow_infinity=F
 def reports(thetas, examples=None, dtype=np.float32):
     """A report a client; its numbers are split over two arrays, so that a rule must see both."""
     facts = {"arm": "student", "student_loss": 0.5, "student_accuracy": 0.5, "teacher_loss": 0.5}
-    facts |= {"teacher_accuracy": 0.5, "maxiter": 10, "evaluations": 10, "shots": 0, "seconds": 0.1}
+    facts |= {"teacher_accuracy": 0.5, "teacher_f1": 0.5, "maxiter": 10, "evaluations": 10, "shots": 0, "seconds": 0.1}
     examples = examples or [10] * len(thetas)
     return [
         Report(client=client, examples=n, arrays=split(np.asarray(theta, dtype)), **facts)

@@ -12,7 +12,6 @@ from rich.console import Console
 
 from recipes.load import load
 from recipes.section import InputError, RecipeError
-from server.ablation import VARIATIONS, ablation
 from server.jobs import finish, only_one, started, work
 from server.sweep import grid, planned, runs_in, split, standings
 from strategies.failure import RunFailedError
@@ -240,19 +239,6 @@ def test_a_sweep_file_that_cannot_be_read_is_one_line(text, why, tmp_path):
     (tmp_path / "sweep.json").write_text(text)
     with pytest.raises(InputError, match=rf"^\S+/sweep.json {why}[^\n]*: give the sweep's command again"):
         runs_in([tmp_path])
-
-
-@pytest.mark.parametrize("recipe", ["smoke", "reviews"])
-def test_an_ablation_changes_one_thing_at_a_time_and_only_what_differs(recipe, tmp_path):
-    sweep = ablation(recipe, [], range(2), tmp_path)
-    own = load(recipe)
-    first, *others = [run.recipe for run in sweep.runs if run.recipe.seed == 0]
-    assert first == own
-    sections = ("features", "student", "regulate", "select")
-    for other in others:
-        assert sum(getattr(other, name) != getattr(own, name) for name in sections) == 1
-    assert len({other.digest() for other in others}) == len(others) < len(VARIATIONS)
-    assert sweep.folder.name.startswith(f"{recipe}-ablation-")
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,12 @@ def test_every_committed_result_that_can_be_drawn_has_its_place_in_the_readme():
     )
 
 
-def test_the_committed_review_table_is_of_the_shipped_recipe():
-    results = json.loads((RESULTS / "reviews.json").read_text(encoding="utf-8"))
-    assert results["recipe_digest"] == load("reviews").digest(), "the recipe has changed; run: make reviews"
+@pytest.mark.parametrize(
+    "name", [name for name in ("reviews", "ablation", "sensitivity") if (RESULTS / f"{name}.json").exists()]
+)
+def test_a_committed_study_is_of_the_shipped_recipe(name):
+    results = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    assert results["recipe_digest"] == load(results["recipe"]).digest(), f"it has changed; run: {results['command']}"
     assert "dirty" not in results["commit"]
 
 

@@ -1,0 +1,53 @@
+"""What the committed studies share: the words on their command line, and where their numbers come from."""
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from recipes.schema import Recipe
+from server.outcome import Outcome
+
+Results = dict[str, Any]
+
+
+def asked(prog: str, about: str | None, *, recipe: str, seeds: int, results: Path) -> argparse.Namespace:
+    """What to run, how often, how many at once, and where to write; on SIGTERM what was started is ended."""
+    words = argparse.ArgumentParser(prog=prog, description=(about or "").split("\n")[0])
+    words.add_argument("--recipe", default=recipe)
+    words.add_argument("--seeds", type=int, default=seeds)
+    words.add_argument("--jobs", type=int, help="runs side by side, instead of one a core")
+    words.add_argument("--runs-dir", type=Path, default=Path("runs"))
+    words.add_argument("--results", type=Path, default=results)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    return words.parse_args()
+
+
+def origin(recipe: Recipe, outcomes: Sequence[Outcome], command: str) -> Results:
+    """All that the numbers depend on; the commits are those that the runs ran at."""
+    ran = [json.loads((run.folder / "environment.json").read_text(encoding="utf-8")) for run in outcomes]
+    return {
+        "schema": 1,
+        "commit": ", ".join(sorted({facts["qflock"] for facts in ran})),
+        "command": command,
+        "recipe": recipe.name,
+        "recipe_digest": replace(recipe, seed=0).digest(),
+        "seeds": sorted({run.recipe.seed for run in outcomes}),
+        "packages": ran[0]["packages"],
+    }
+
+
+def cited(results: Results) -> str:
+    """Where a table's numbers come from, in one sentence."""
+    seeds = f"seeds {results['seeds'][0]} to {results['seeds'][-1]}"
+    return f"Recipe `{results['recipe']}` ({results['recipe_digest']}), {seeds}, qflock {results['commit']}."
+
+
+def write(results: Results, path: Path) -> None:
+    """The results file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

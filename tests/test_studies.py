@@ -1,0 +1,113 @@
+"""The committed studies: what is written to a results file, and what a reader is told of it."""
+
+import json
+import signal
+from itertools import product
+
+import pytest
+
+from bench import ablation as ablation_study
+from bench import sensitivity
+from bench.tables import TABLES
+from recipes.load import load, sweep_of
+from recipes.section import InputError
+from server.ablation import ablation
+from server.outcome import outcome
+from server.sweep import grid
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """A recipe of all three parts."""
+    path = tmp_path / "whole.yaml"
+    path.write_text("extends: smoke\nselect: {by: alignment}\ndistil: {weight: 0.5}\n")
+    return str(path)
+
+
+@pytest.fixture
+def sensed(tmp_path, run_of, recipe):
+    """A study of two λ, two μ and two ε over three seeds, with a loss for each."""
+
+    def run(loss):
+        def runs(settings):
+            for setting in settings:
+                for seed in range(3):
+                    one = load(recipe, [*setting, f"seed={seed}"])
+                    folder = run_of(tmp_path / "runs" / one.digest(), one)
+                    lower(folder, loss(one.distil.weight, one.distil.proximal) + seed / 100)
+                    yield outcome(folder)
+
+        guided = [[f"distil.weight={w}", f"distil.proximal={p}"] for w in (0.5, 0.0) for p in (0.1, 0.0)]
+        stopped = [[f"stop.epsilon={e}"] for e in (0.05, 0.001)]
+        return json.loads(json.dumps(sensitivity.measured(recipe, list(runs(guided)), list(runs(stopped)))))
+
+    return run
+
+
+def lower(folder, loss):
+    """Another reference loss at the end of a run."""
+    ledger = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+    last = [line for line in ledger if line["kind"] == "round"][-1]
+    for arm in last["arms"].values():
+        arm["reference_loss"] = loss
+    (folder / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in ledger))
+
+
+def test_the_setting_with_the_lowest_loss_is_named_with_what_the_seeds_allow(sensed):
+    results = sensed(lambda weight, proximal: 0.5 - 0.1 * weight + proximal)
+    assert [(cell["weight"], cell["proximal"]) for cell in results["guidance"]] == [
+        (0, 0),
+        (0, 0.1),
+        (0.5, 0),
+        (0.5, 0.1),
+    ]
+    assert results["guidance"][2]["loss"] == pytest.approx([0.45, 0.46, 0.47])
+    text = TABLES["sensitivity"](results)
+    assert "| λ | μ = 0 | μ = 0.1 |" in text
+    assert "| 0.5 | 0.460 · 80.0% (lowest) | 0.560 · 80.0% |" in text
+    assert text.count("(lowest)") == 1
+    assert "| 0.001 | 3.0 | 21 |" in text
+    assert "The lowest mean loss is at λ = 0.5 and μ = 0; it is " in text
+    assert f"Recipe `whole` ({results['recipe_digest']}), seeds 0 to 2, qflock 0.1.0 abc." in text
+
+
+def test_when_no_teaching_is_best_the_study_says_so(sensed):
+    results = sensed(lambda weight, proximal: 0.5 + weight + proximal)
+    assert sensitivity.note(results).startswith("No λ or μ lowers the mean loss below that of neither, 0.510. Recipe")
+
+
+def test_the_heat_map_is_a_picture_and_the_same_numbers_draw_the_same_bytes(sensed, tmp_path):
+    results = sensed(lambda weight, proximal: 0.5 - 0.1 * weight + proximal)
+    first, second = (tmp_path / name for name in ("a.png", "b.png"))
+    for path in (first, second):
+        sensitivity.heat(results, path)
+    assert first.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_the_ablation_in_the_readme_is_the_one_on_the_terminal_with_its_source(tmp_path, run_of, recipe):
+    sweep = ablation(recipe, [], range(3), tmp_path / "runs")
+    outcomes = [outcome(run_of(sweep.folder / run.label, run.recipe)) for run in sweep.runs]
+    results = json.loads(json.dumps(ablation_study.measured(recipe, sweep, outcomes)))
+    assert (results["recipe_digest"], results["seeds"]) == (load(recipe).digest(), [0, 1, 2])
+    assert str(tmp_path) not in json.dumps(results)
+    text = TABLES["ablation"](results)
+    assert "| regulation + selection (50%) | twin |" in text
+    assert "Work: to the loss at which plain student ends, full student takes as many evaluations" in text
+    assert text.endswith(f"Recipe `whole` ({results['recipe_digest']}), seeds 0 to 2, qflock 0.1.0 abc.")
+
+
+def test_the_shipped_sensitivity_study_carries_every_weight_and_pull():
+    combinations = grid(sweep_of(sensitivity.RECIPE))
+    found = {(one.distil.weight, one.distil.proximal) for one in (load(sensitivity.RECIPE, c) for c in combinations)}
+    assert found == set(product((0, 0.1, 0.5, 1), (0, 0.01, 0.1)))
+
+
+def test_a_study_of_a_recipe_without_such_a_sweep_is_refused(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["bench.sensitivity", "--recipe", "smoke"])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(InputError, match=r"^smoke must carry a sweep of distil.weight and distil.proximal"):
+            sensitivity.main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
