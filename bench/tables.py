@@ -16,6 +16,7 @@ from bench import (
     federation,
     gradients,
     kills,
+    llm_qfl,
     noisy,
     poisoning,
     processes,
@@ -60,7 +61,14 @@ def named(text: str) -> list[str]:
 
 TABLES: dict[str, Callable[[Results], str]] = {
     "reviews": lambda results: f"{markdown(reviews.table(results))}\n\n{reviews.note(results)}",
-    "ablation": lambda results: f"{markdown(parts(results))}\n\n{ablation.note(results)}",
+    **{
+        f"ablation-{recipe}": lambda results: f"{markdown(parts(results))}\n\n{ablation.note(results)}"
+        for recipe in ("llm-qfl-reviews", "llm-qfl-genomic")
+    },
+    **{
+        study: lambda results: f"{markdown(llm_qfl.table(results))}\n\n{llm_qfl.note(results)}"
+        for study in llm_qfl.STUDIES
+    },
     "sensitivity": lambda results: "\n\n".join(
         [
             markdown(sensitivity.table(results)),
