@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export FLWR_TELEMETRY_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-processes test-extras check bench bench-poisoning bench-kills bench-teacher reviews llm-qfl ablation sensitivity tables clean
+.PHONY: help setup run test test-processes test-extras check bench bench-poisoning bench-kills bench-teacher reviews llm-qfl teachers ablation sensitivity tables clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 17
@@ -58,6 +58,10 @@ bench-poisoning: setup  ## accuracy of every aggregator among clients that lie, 
 
 bench-teacher: setup  ## tokens a second of tuning the LLM, beside transformers' Trainer
 	$(BIN)/python -m bench.teacher
+	$(BIN)/python -m bench.tables
+
+teachers: setup  ## tune one teacher on each whole corpus, three seeds, and write their accuracies into the README
+	$(BIN)/python -m bench.teachers
 	$(BIN)/python -m bench.tables
 
 bench-kills: setup  ## kill -9 each part of a run at ten moments, resume, compare; goes on where it was stopped

@@ -24,6 +24,7 @@ from bench import (
     sensitivity,
     startup,
     teacher,
+    teachers,
 )
 from recipes.section import InputError
 from server.effects import table as parts
@@ -85,6 +86,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "executors": lambda results: markdown(executors.table(results)),
     "poisoning": lambda results: markdown(poisoning.table(results, "student")),
     "teacher": lambda results: f"{markdown(teacher.table(results))}\n\n{teacher.note(results)}",
+    "teachers": lambda results: f"{markdown(teachers.table(results))}\n\n{teachers.note(results)}",
     "kills": lambda results: markdown(kills.table(results)),
     "startup": lambda results: markdown(startup.table(results)),
 }
