@@ -1,4 +1,4 @@
-"""The README's tables, written from bench/results/*.json: `python -m bench.tables`, or `make tables`.
+"""The tables of both README files, written from bench/results/*.json: `python -m bench.tables`, or `make tables`.
 
 A table stands between `<!-- table: NAME -->` and `<!-- /table -->`, and NAME.json holds its numbers.
 """
@@ -30,16 +30,18 @@ from recipes.section import InputError
 from server.effects import table as parts
 from server.tables import markdown
 
-README = Path(__file__).parent.parent / "README.md"
-RESULTS = Path(__file__).parent / "results"
+BENCH = Path(__file__).parent
+PAGES = (BENCH.parent / "README.md", BENCH / "README.md")
+RESULTS = BENCH / "results"
 BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 Results = dict[str, Any]
 
 
 def main() -> None:
-    """Write the tables into the README."""
-    README.write_text(rendered(README.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
+    """Write the tables into the pages."""
+    for page in PAGES:
+        page.write_text(rendered(page.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
 
 
 def rendered(text: str, results: Path) -> str:
@@ -51,7 +53,7 @@ def table(name: str, results: Path) -> str:
     """One table as Markdown."""
     path = results / f"{name}.json"
     if name not in TABLES or not path.is_file():
-        raise InputError(f"README.md has a table {name}, but there is no {path.name} that bench.tables can draw")
+        raise InputError(f"a README.md has a table {name}, but there is no {path.name} that bench.tables can draw")
     return TABLES[name](json.loads(path.read_text(encoding="utf-8")))
 
 

@@ -658,9 +658,7 @@ def test_a_sweep_that_holds_no_lists_is_refused(said, tmp_path):
 def test_a_default_that_changes_is_noticed_since_a_digest_does_not_hold_it():
     known = json.loads((Path(__file__).parent / "golden" / "defaults.json").read_text(encoding="utf-8"))
     now = json.loads(DEFAULTS.as_json())
-    assert now == known, (
-        "a new key: add it to golden/defaults.json; another default: run the studies anew"
-    )
+    assert now == known, "a new key: add it to golden/defaults.json; another default: run the studies anew"
 
 
 def test_a_key_that_is_added_with_a_default_names_no_run_anew(monkeypatch):
