@@ -41,7 +41,7 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
     before = recall(assignment.run, who.number, assignment.memory_round) if assignment.memory_round else None
     lost = assignment.memory_round > 0 and before is None
     notes = [note, f"memory of round {assignment.memory_round} was lost, started anew" if lost else ""]
-    memory = before or Memory(maxiter=recipe.optimiser.maxiter, student_loss={})
+    memory = before or Memory(maxiter=recipe.optimiser.budget, student_loss={})
     x_held_out = who.features(held_out, assignment.shared)
     x = who.fitted(assignment.shared, taught=len(lessons.soft) > 0)
     student_loss, budget = dict(memory.student_loss), Budget(memory.maxiter, memory.maxiter, 0.0)
@@ -51,6 +51,7 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
         notes.append(budget.held_back(recipe.regulate.law))
         log.warning("round %d  client %03d  %s", assignment.round, who.number, notes[-1])
     distil, seed = recipe.distil, who.seed(assignment.round)
+    optimiser = recipe.optimiser.at(assignment.round)
     weight = distil.weight if len(lessons.soft) else 0.0  # nobody teaches a client without a teacher
     guidance = Guidance(lessons.soft, weight, distil.temperature, distil.proximal)
     reports: list[Report | Tuned] = []
@@ -58,7 +59,7 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
         arm = who.arms[name]
         with who.executor(assignment) if name == "student" else nullcontext() as executor:
             fit = arm.fit(
-                *(arrays, x, labels, recipe.optimiser, budget.maxiter), guidance=guidance, seed=seed, executor=executor
+                *(arrays, x, labels, optimiser, budget.maxiter), guidance=guidance, seed=seed, executor=executor
             )
         probs_BK = arm.predict(fit.arrays, x_held_out)  # exact: the teacher's loss that it meets has no shot noise
         student_loss[name] = cross_entropy(probs_BK, held_out.labels)
@@ -112,17 +113,15 @@ def score(who: Participant, assignment: Assignment) -> Score:
         if executor and "student" in assignment.arms:  # a twin takes none
             shots = len(x) * (executor.shots or 0)
     vectors = [who.vectors(rows, assignment.shared) for rows in (train_rows, test)] if who.stages else None
-    common = majority(train_rows.labels, test.labels)
+    guess = who.head(test, assignment.shared)
     return Score(
         client=who.number,
         examples=len(test.labels),
         accuracy=accuracy,
         loss=loss,
-        majority=common,
-        head=float(np.mean(guess == test.labels))
-        if (guess := who.head(test, assignment.shared)) is not None
-        else common,
-        logistic=logistic_regression(vectors[0], train_rows.labels, vectors[1], test.labels) if vectors else common,
+        majority=majority(train_rows.labels, test.labels),
+        head=None if guess is None else float(np.mean(guess == test.labels)),
+        logistic=logistic_regression(vectors[0], train_rows.labels, vectors[1], test.labels) if vectors else None,
         shots=shots,
         seconds=time.monotonic() - began,
     )

@@ -4,6 +4,7 @@ import csv
 import io
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, Group
 from rich.table import Table
@@ -17,7 +18,18 @@ def tables(comparison: Comparison) -> list[Table]:
     """Every arm's accuracy and costs, then every paired difference."""
     interval = f"{LEVEL:.0%} interval"
     arms = Table(title="accuracy on the clients' test rows, means over seeds", title_justify="left")
-    for name in ("recipe", "arm", "seeds", "accuracy", interval, "loss", "evaluations", "bytes", "seconds"):
+    for name in (
+        "recipe",
+        "arm",
+        "seeds",
+        "parameters",
+        "accuracy",
+        interval,
+        "loss",
+        "evaluations",
+        "bytes",
+        "seconds",
+    ):
         arms.add_column(name, justify="left" if name in ("recipe", "arm") else "right", no_wrap=name != "recipe")
     for index, row in enumerate(comparison.rows):
         last = index + 1 == len(comparison.rows) or comparison.rows[index + 1].group != row.group
@@ -25,7 +37,10 @@ def tables(comparison: Comparison) -> list[Table]:
         if row.loss is not None and row.evaluations is not None:
             costs = [f"{row.loss:.3f}", f"{row.evaluations:,.0f}", f"{row.bytes:,.0f}", f"{row.seconds:.0f}"]
         found = row.accuracy
-        arms.add_row(row.group, row.arm, str(found.n), f"{found.mean:.1%}", spanned(found), *costs, end_section=last)
+        size = "" if row.parameters is None else f"{row.parameters:,}"
+        arms.add_row(
+            row.group, row.arm, str(found.n), size, f"{found.mean:.1%}", spanned(found), *costs, end_section=last
+        )
     differences = Table(title="differences, paired by seed, in percentage points", title_justify="left")
     for name in ("difference", "seeds", "mean", interval, "detectable"):
         differences.add_column(name, justify="left" if name == "difference" else "right", no_wrap=name != "difference")
@@ -77,18 +92,19 @@ def as_csv(comparison: Comparison) -> str:
     heads = ("kind", "recipe", "arm", "seeds", "mean", "low", "high", "t_low", "t_high", "detectable")
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
-    out.writerow([*heads, "reference_loss", "evaluations", "bytes", "seconds", "reading"])
+    out.writerow([*heads, "reference_loss", "evaluations", "bytes", "seconds", "parameters", "reading"])
     for row in comparison.rows:
         found = row.accuracy
         ends = [*(found.interval or ("", "")), "", "", ""]
-        costs = [row.loss, row.evaluations, row.bytes, row.seconds] if row.loss is not None else ["", "", "", ""]
+        costs: list[Any] = [row.loss, row.evaluations, row.bytes, row.seconds, row.parameters]
+        costs = ["" if cost is None or row.loss is None else cost for cost in costs]
         out.writerow(["accuracy", row.group, row.arm, found.n, found.mean, *ends, *costs, ""])
     for pair in comparison.pairs:
         gap = pair.found
         ends = [*(gap.interval or ("", "")), *(gap.t_interval or ("", ""))]
         least = "" if gap.detectable is None else gap.detectable
         out.writerow(
-            ["difference", pair.better, pair.other, gap.n, gap.mean, *ends, least, "", "", "", "", reading(pair)]
+            ["difference", pair.better, pair.other, gap.n, gap.mean, *ends, least, "", "", "", "", "", reading(pair)]
         )
     return text.getvalue()
 

@@ -48,6 +48,7 @@ def close(
     arm.gaps.append(gap(reports))
     arm.converged = converged(recipe.stop, arm.reference_losses, arm.gaps)
     return {
+        "parameters": sum(array.size for array in arrays.values()),
         "admitted": admitted,
         "reference_loss": loss,
         "reference_accuracy": accuracy,

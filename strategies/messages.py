@@ -84,8 +84,8 @@ class Score:
     accuracy: dict[str, float]  # arm → accuracy
     loss: dict[str, float]  # arm → cross-entropy in nats
     majority: float  # accuracy of always answering this client's most frequent training class
-    logistic: float  # accuracy of logistic regression on the client's unreduced features, trained on its rows alone
-    head: float  # accuracy of the linear head that the reduction was trained with; as `majority` when there is none
+    logistic: float | None  # of logistic regression on the client's unreduced features, trained on its rows alone
+    head: float | None  # of the linear head that the reduction was trained with; None, as above, where there is none
     shots: int
     seconds: float
 

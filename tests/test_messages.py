@@ -21,7 +21,7 @@ ARRAYS = DTYPES.flatmap(lambda dtype: arrays(dtype, array_shapes(min_dims=1, max
 NAMED = st.dictionaries(NAMES, ARRAYS, max_size=2)
 FLOATS = st.floats(allow_nan=False)
 COUNTS = st.integers(0, 10**12)
-SOUND = {bool: st.booleans(), str: st.text(), int: COUNTS, float: FLOATS}
+SOUND = {bool: st.booleans(), str: st.text(), int: COUNTS, float: FLOATS, float | None: FLOATS | st.none()}
 
 
 def said(what, known=None):
