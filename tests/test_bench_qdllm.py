@@ -1,4 +1,4 @@
-"""The table of QD-LLM: its measures against scikit-learn's, its rivals on a task that all can do, its published rows."""
+"""The table of QD-LLM: its measures against scikit-learn's, its rivals on an easy task, its published rows."""
 
 import numpy as np
 import pytest
