@@ -38,7 +38,7 @@ RESULTS = Path(__file__).parent / "results" / "qdllm.json"
 PUBLISHED = Path(__file__).parent / "qd-llm-published.csv"
 CORPORA = {"topic": "thematic", "senti": "emotion", "stega": "hiding"}  # ours → the paper's
 SEEDS = 5
-CENTRAL = ("clients=1", "min_reports=1", "data.partition=iid")
+CENTRAL = ("clients=1", "min_reports=1", "data.partition=iid", "optimiser.epochs=1")
 ARMS = {"student": "student: 11 qubits", "twin": "linear twin: the same without its circuit"}
 METRICS = ("accuracy", "precision", "recall", "f1")  # the last three macro
 

@@ -96,6 +96,8 @@ def shared_out(
     corpus: Corpus, config: DataConfig, rest: NDArray[np.int64], seed: int
 ) -> tuple[Rows, NDArray[np.int64]]:
     """The public rows, of this corpus' training rows or of another's, and the rows that are left for the clients."""
+    if not config.public_rows:
+        return rows_of(corpus, rest[:0]), rest
     source, offered = corpus, rest
     if config.public:
         source = load(DataConfig(corpus=config.public), seed)
