@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from math import ceil, pi
 from string import ascii_letters, digits
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from recipes.executor import READOUT_ERRORS, split_executor
 from recipes.section import Between, RecipeError, Section, hints, refuse_changed, shown
@@ -482,5 +482,19 @@ class Recipe(Section):
         return json.dumps(asdict(self), sort_keys=True)
 
     def digest(self) -> str:
-        """Twelve hex digits that name this recipe; a client refuses an assignment that carries another."""
-        return hashlib.sha256(self.as_json().encode()).hexdigest()[:12]
+        """Twelve hex digits that name this recipe; a client refuses an assignment that carries another.
+
+        Of the values that are not the defaults, so that a key which is added later leaves a run its name.
+        """
+        changed = json.dumps(unlike(asdict(self), asdict(Recipe())), sort_keys=True)
+        return hashlib.sha256(changed.encode()).hexdigest()[:12]
+
+
+def unlike(values: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+    """The values that differ, group by group."""
+    found = {}
+    for key, value in values.items():
+        here = unlike(value, others[key]) if isinstance(value, dict) else value
+        if here != ({} if isinstance(value, dict) else others[key]):
+            found[key] = here
+    return found

@@ -21,6 +21,7 @@ from teacher import lora
 from teacher.kept import one_thread
 from teacher.protocol import TeacherError, teacher
 from teacher.size import adapter_bytes
+from teacher.soft_labels import softened
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -434,3 +435,11 @@ def test_the_threads_of_torch_are_known_without_it(said):
     told = subprocess.run([sys.executable, "-c", asks], env=environment, capture_output=True, text=True, check=True)
     known, used = told.stdout.split()
     assert known == used
+
+
+def test_the_features_of_a_tuned_teacher_are_what_its_head_reads(config):
+    one, (texts, labels) = teacher(config(epochs=1), 2), rows(12, 0)
+    one.tune(texts, labels, texts, labels)
+    head = one.adapter()
+    logits = one.features(texts) @ head["head/weight"].T + head["head/bias"]
+    assert_allclose(softened(logits, 1.0), one.soft_labels(texts, 1.0), atol=1e-5)

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from recipes import schema
 from recipes.load import about, build, checked, every_key, from_run_config, load, merged, parse, shipped, sweep_of
 from recipes.schema import IMAGES, MINIBATCHED, OPTIMISER_READS, Recipe
 from recipes.section import Between, RecipeError, Section, hints
@@ -685,3 +686,15 @@ def test_a_sweep_that_holds_no_lists_is_refused(said, tmp_path):
     (tmp_path / "own.yaml").write_text(f"extends: smoke\nsweep: {said}\n")
     with pytest.raises(RecipeError, match=r"^own.yaml: sweep is .*; it must hold lists of values"):
         sweep_of(str(tmp_path / "own.yaml"))
+
+
+def test_a_default_that_changes_is_noticed_since_a_digest_does_not_hold_it():
+    known = json.loads((Path(__file__).parent / "golden" / "defaults.json").read_text(encoding="utf-8"))
+    now = json.loads(DEFAULTS.as_json())
+    assert now == known, "a new key: add it to golden/defaults.json; another default: run the studies anew"
+
+
+def test_a_key_that_is_added_with_a_default_names_no_run_anew(monkeypatch):
+    before, whole = load("smoke").digest(), schema.asdict
+    monkeypatch.setattr(schema, "asdict", lambda one: whole(one) | {"new": 3, "group": {"of": 1}})
+    assert load("smoke").digest() == before
