@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+from data.images import PUBLISHED, folder_of, nowhere
 from quantum.arms import arms
 from quantum.backends import method
 from quantum.circuit_student import CircuitStudent
@@ -51,6 +52,9 @@ def priced(recipe: Recipe) -> Table:
             if split_executor(recipe.executor)[0] in ("noisy", "depolarizing"):
                 table.add_row("noise", method(recipe.executor, model.ansatz.circuit))
     table.add_row("data", f"{recipe.data.corpus}, {recipe.data.partition} partition, {recipe.clients} clients")
+    published = PUBLISHED.get(recipe.data.corpus)
+    if published and folder_of(published) is None:
+        table.add_row("", f"not here yet: {nowhere(published)}; a run asks {published.url} for it")
     staged = recipe.student.kind not in UNSTAGED
     if staged:
         table.add_row(
