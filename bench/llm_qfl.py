@@ -40,14 +40,14 @@ SEEDS = 3
 
 
 def main() -> None:
-    """Run what is missing, write a results file a study."""
+    """Run what is missing; a results file a study grows by each recipe."""
     said = asked("bench.llm_qfl", __doc__, seeds=SEEDS, results=FOLDER)
     for study, rows in STUDIES.items():
         found = []
         for recipe, changes in rows:
             outcomes = finish(planned(recipe, [changes], range(said.seeds), said.runs_dir), said.jobs)
             found.append(measured(recipe, changes, outcomes))
-        write({"schema": 1, "rows": found}, said.results / f"{study}.json")
+            write({"schema": 1, "rows": found}, said.results / f"{study}.json")
 
 
 def measured(recipe: str, changes: list[str], outcomes: Sequence[Outcome]) -> Results:
