@@ -1,7 +1,8 @@
 """LLM-QFL on every corpus, beside plain federated learning and the paper's settings: `python -m bench.llm_qfl`.
 
 Every recipe over three seeds; what is done is not done again. A second table moves one recipe from the exact engine to
-shots, a noisy device and IBM's primitives, a third changes teachers and students. Speed moves no number.
+shots, a noisy device and IBM's primitives, further ones change teachers and students. Speed
+moves no number.
 """
 
 from collections.abc import Sequence
@@ -34,6 +35,10 @@ STUDIES: dict[str, list[Row]] = {
         ("llm-qfl-cross", [f"teacher.kind={teacher}", f"student.kind={student}"])
         for teacher in ("lora", "tiny")
         for student in ("vqc", "qcnn")
+    ],
+    "llm-qfl-federated": [
+        ("llm-qfl-reviews", []),
+        *(("llm-qfl-federated", [f"teacher.federate={way}"]) for way in ("average", "ffa", "exact")),
     ],
 }
 SEEDS = 3
