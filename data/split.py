@@ -66,7 +66,7 @@ class Deal:
 
 
 def deal(corpus: Corpus, config: DataConfig, clients: int, seed: int) -> Deal:
-    """Every row to at most one place; equal seeds deal equally."""
+    """Every row to at most one place, but for test rows that the server is lent; equal seeds deal equally."""
     if config.partition == "domain" and len(corpus.domain_names) == 1:
         raise DataError(
             f"data.partition is domain, and {corpus.domain_names[0]} is a single one: use iid, shards or dirichlet"

@@ -199,7 +199,10 @@ def export(
 @command.command()
 def noise(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a finished run of a generator")],
-    level: Annotated[list[str] | None, typer.Option(help="an executor, such as shots or noisy:guadalupe")] = None,
+    level: Annotated[
+        list[str] | None,
+        typer.Option(help="an executor, such as shots or noisy:guadalupe; else shots and depolarizing"),
+    ] = None,
     shots: Annotated[int, typer.Option(min=1, help="of every run of the circuit")] = 10_000,
     steps: Annotated[int, typer.Option(min=0, help="of fine-tuning under the noise")] = 0,
     go_on: Annotated[bool, typer.Option("--go-on", help="also do what is expected to take hours")] = False,
