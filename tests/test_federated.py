@@ -107,7 +107,7 @@ class FixedRoster:
 class Rounds:
     """One federation over a FakeGrid, with what it wrote."""
 
-    def __init__(self, grid_of, recipe, clients, state=None, shuffle=0, save=None):
+    def __init__(self, grid_of, recipe, clients, state=None, shuffle=0, save=None, fuse=None):
         self.lines, self.saved, self.clients = [], [], clients
         self.state = state or fresh()
         self.grid = grid_of(clients, recipe.clients, shuffle)
@@ -120,6 +120,7 @@ class Rounds:
             reference=reference,
             record=self.lines.append,
             save=save or (lambda state: self.saved.append(copy.deepcopy(state))),
+            fuse=fuse,
         )
 
     def start(self):
@@ -152,9 +153,20 @@ def test_the_order_of_arrival_changes_neither_the_ledger_nor_a_bit(rule, rules, 
     assert [line["kind"] for line in runs[0].lines] == ["round"] * 3 + ["score"]
 
 
+def in_sequence(name, number, mean, updates):
+    """A fusion, as feddf's, in which every update counts by its place."""
+    return {"theta": sum((update["theta"] / 2**place for place, update in enumerate(updates)), mean["theta"])}
+
+
+LAYERED = "student={kind: layered, readout: dense, entanglement: circular}"
+FUSED = {"feddf": [LAYERED, "optimiser.kind=minibatch", "data.public_rows=10"]}  # what these rules ask of a recipe
+
+
 @pytest.mark.parametrize("by", AGGREGATORS)
 def test_whatever_aggregates_the_order_of_arrival_is_nothing(by, go):
-    runs = [go(recipe_of("clients=6", f"aggregate.by={by}"), shuffle=shuffle) for shuffle in range(3)]
+    recipe = recipe_of("clients=6", f"aggregate.by={by}", *FUSED.get(by, []))
+    fuse = in_sequence if by in FUSED else None
+    runs = [go(recipe, shuffle=shuffle, fuse=fuse) for shuffle in range(3)]
     assert len({json.dumps([untimed(line) for line in run.lines]) for run in runs}) == 1
     assert len({tuple(run.thetas().items()) for run in runs}) == 1
 
@@ -181,6 +193,7 @@ def test_a_round_is_the_weighted_mean_of_what_was_reported(go):
         "requested": 0,
         "rho": 0.0,
         "divergence": 0.0,
+        "terms": {},
         "note": "",
     }
 
