@@ -13,11 +13,12 @@ from recipes.load import load
 from server import checkpoint, prepare
 from server.ledger import Ledger, lines, untimed
 from server.roster import NOBODY, Roster
+from strategies import compose
 from strategies.aggregation import AGGREGATORS
 from strategies.compose import Federated
 from strategies.exchange import NO_REPLY, deadline, hear, one_line, visit
 from strategies.failure import RunFailedError
-from strategies.messages import Answer, Assignment, Refusal, Report, Score
+from strategies.messages import Answer, Assignment, Refusal, Report, Score, Tuned
 from strategies.selection import SELECTORS
 from strategies.state import ArmState, State
 from strategies.wire import assign, assigned, parcel, reply
@@ -674,6 +675,32 @@ def test_a_deadline_is_the_recipes_or_ten_times_the_slowest_and_at_least_a_minut
     assert deadline(None, 0.0) == 3600.0
     assert deadline(None, 0.5) == 60.0
     assert deadline(None, 20.0) == 200.0
+    assert [deadline(None, slowest, unlike=True) for slowest in (0.5, 400.0)] == [3600.0, 4000.0]
+    assert deadline(7.0, 0.5, unlike=True) == 7.0
+
+
+def with_adapter(said, message):
+    return [*said, Tuned(client=said[0].client, arrays={"weight": np.ones(2, np.float32)}, examples=10)]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "script", "patience"),
+    [
+        ([], {(1, 1): raises}, [3600, 3600, 60, 60, 60]),  # client 1 tunes in round 2
+        (["teacher.federate=average"], {}, [3600, 3600, 60, 60, 60]),  # round 2 asks the average
+        (["teacher.federate=average", "teacher.rounds=2"], {}, [3600, 3600, 3600, 60, 60]),
+        (["teacher.kind=none"], {(1, 1): raises}, [3600, 60, 60, 60, 60]),
+        (["teacher.federate=average", "deadline_seconds=7"], {}, [7] * 5),
+    ],
+)
+def test_a_quick_round_does_not_hurry_one_in_which_teachers_may_be_tuned(overrides, script, patience, go, monkeypatch):
+    """Round 1 takes no time, as one whose tunings were kept."""
+    waited = []
+    monkeypatch.setattr(compose, "visit", lambda *given: (waited.append(given[-1]), visit(*given))[1])
+    recipe = recipe_of("rounds=4", *overrides)
+    tuned = range(1, recipe.teacher.rounds + 1 if recipe.teacher.federate != "none" else 1)
+    go(recipe, {(client, number): with_adapter for client in range(4) for number in tuned} | script)
+    assert waited == patience
 
 
 def test_replies_stand_in_the_order_of_the_messages_with_the_silent_in_their_place(grid_of):
