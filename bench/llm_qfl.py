@@ -13,8 +13,8 @@ from rich.table import Table
 from bench.study import Results, asked, origin, write
 from recipes.load import load
 from server.jobs import finish
-from server.ledger import visits
-from server.outcome import Outcome
+from server.ledger import newest, ratios
+from server.outcome import Outcome, refuse_untaught
 from server.statistics import LEVEL, difference, mean
 from server.sweep import planned
 
@@ -58,7 +58,9 @@ def main() -> None:
 def measured(recipe: str, changes: list[str], outcomes: Sequence[Outcome]) -> Results:
     """One recipe: a number a seed, with all that they depend on."""
     runs = sorted(outcomes, key=lambda run: run.recipe.seed)
-    rhos = [[client["rho"] for client in visits(run.rounds, "student") if client["rho"]] for run in runs]
+    for run in runs:
+        refuse_untaught(run)
+    rhos = [ratios(run.rounds, "student") for run in runs]
     return {
         **origin(load(recipe, changes), runs, "make llm-qfl"),
         "changes": changes,
@@ -79,10 +81,11 @@ def asks(run: Outcome) -> bool:
     return r.regulate.law != "none" or r.distil.weight > 0
 
 
-def teacher(run: Outcome) -> float:
-    """Mean accuracy of the clients' teachers on their held-out rows, in the last round."""
-    last = run.trained("student")[-1]["clients"].values()
-    return mean([client["teacher_accuracy"] for client in last])
+def teacher(run: Outcome) -> float | None:
+    """Mean accuracy of the clients' last teachers on their held-out rows, or None where there is none."""
+    said = [client["teacher_accuracy"] for client in newest(run.rounds).values()]
+    known = [accuracy for accuracy in said if accuracy is not None]
+    return mean(known) if known else None
 
 
 def table(results: Results) -> Table:

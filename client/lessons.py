@@ -7,7 +7,6 @@ have been averaged it is the global one. B rows that a student is fitted on, lab
 import logging
 from dataclasses import dataclass, replace
 from io import BytesIO
-from math import log as ln
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -34,11 +33,15 @@ class Lessons:
 
     soft: Floats  # (B, K) at the recipe's temperature; no rows when nothing is distilled
     beliefs: Floats  # (V, K) on the held-out rows, at temperature 1
-    loss: float  # cross-entropy on the held-out rows, nats
-    accuracy: float
-    f1: float  # macro
+    loss: float | None  # cross-entropy on the held-out rows, nats
+    accuracy: float | None
+    f1: float | None  # macro
     tuning_seconds: float = 0.0  # 0 when nothing was tuned, or had been before; does not last
     tokens_per_second: float = 0.0
+
+
+NOTHING = np.zeros((0, 0))
+ABSENT = Lessons(NOTHING, NOTHING, None, None, None)  # no teacher: it teaches, regulates, weighs and stops nothing
 
 
 def attend(who: Participant, assignment: Assignment) -> tuple[Lessons, list[Tuned], str]:
@@ -49,7 +52,7 @@ def attend(who: Participant, assignment: Assignment) -> tuple[Lessons, list[Tune
     run, number = assignment.run, assignment.teacher_round
     config = who.recipe.teacher
     if config.kind == "none":
-        return silence(who), [], ""
+        return ABSENT, [], ""
     tunes = config.tunes(assignment.round)
     kept, note = recalled(who, run, number), ""
     if number > OWN and not kept and not assignment.teacher:
@@ -69,7 +72,7 @@ def attend(who: Participant, assignment: Assignment) -> tuple[Lessons, list[Tune
             seconds, speed = tuning.seconds, tuning.tokens_per_second
     except InputError as error:
         log.warning("client %03d goes on with no teacher of its own: %s", who.number, error)
-        return kept or silence(who), [], f"no teacher of its own: {error}"
+        return kept or ABSENT, [], f"no teacher of its own: {error}"
     kept = replace(kept or keep(said(who, teacher), who, run, OWN), tuning_seconds=seconds, tokens_per_second=speed)
     if not tunes:
         return kept, [], note
@@ -89,12 +92,6 @@ def said(who: Participant, teacher: Teacher) -> Lessons:
     beliefs_VK = teacher.soft_labels(share.validation.texts, 1.0)
     soft_BK = teacher.soft_labels(texts, distil.temperature) if distil.teaches else beliefs_VK[:0]
     return Lessons(soft_BK, beliefs_VK, *held_out(beliefs_VK, share.validation.labels))
-
-
-def silence(who: Participant) -> Lessons:
-    """Of a client without a teacher: nothing to distil, and the loss of knowing nothing, ln K."""
-    evenly_VK = np.full((len(who.share.validation), who.n_classes), 1 / who.n_classes)
-    return Lessons(evenly_VK[:0], evenly_VK, ln(who.n_classes), 1 / who.n_classes, 1 / who.n_classes)
 
 
 def path(who: Participant, run: str, number: int) -> Path:

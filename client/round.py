@@ -45,8 +45,8 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
     x_held_out = who.features(held_out, assignment.shared)
     x = who.fitted(assignment.shared, taught=len(lessons.soft) > 0)
     student_loss, budget = dict(memory.student_loss), Budget(memory.maxiter, memory.maxiter, 0.0)
-    taught = recipe.teacher.kind != "none"
-    if taught and "student" in assignment.arms and "student" in student_loss:  # its twin gets the same budget
+    seen = "student" in assignment.arms and "student" in student_loss
+    if lessons.loss is not None and seen:  # its twin gets the same budget
         budget = regulate(recipe.regulate, memory.maxiter, student_loss["student"], lessons.loss)
     if budget.requested > budget.maxiter:
         notes.append(budget.held_back(recipe.regulate.law))
@@ -75,7 +75,7 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
                 teacher_loss=lessons.loss,
                 teacher_accuracy=lessons.accuracy,
                 teacher_f1=lessons.f1,
-                divergence=divergence(lessons.beliefs, probs_BK),
+                divergence=divergence(lessons.beliefs, probs_BK) if len(lessons.beliefs) else 0.0,
                 terms=guidance.terms(arm.predict(fit.arrays, x), labels) if guidance.teaches else {},
                 rho=budget.rho,
                 requested=budget.requested,
@@ -89,9 +89,9 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
             )
         )
         log.info(
-            "round %d  client %03d  %-7s  maxiter %d→%d  student %.3f  teacher %.3f  %.1f s",
+            "round %d  client %03d  %-7s  maxiter %d→%d  student %.3f  teacher %s  %.1f s",
             *(assignment.round, who.number, name, memory.maxiter, budget.maxiter),
-            *(student_loss[name], lessons.loss, now - began),
+            *(student_loss[name], "none" if lessons.loss is None else f"{lessons.loss:.3f}", now - began),
         )
         began = now
     after = Memory(maxiter=budget.maxiter, student_loss=student_loss)

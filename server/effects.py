@@ -15,8 +15,8 @@ from rich.table import Table
 
 from server.ablation import FULL, PLAIN
 from server.compare import Pair, reading
-from server.ledger import visits
-from server.outcome import Outcome
+from server.ledger import ratios
+from server.outcome import Outcome, refuse_untaught
 from server.statistics import FEWEST, LEVEL, Difference, difference, estimate
 from server.sweep import Sweep
 from server.tables import markdown
@@ -44,6 +44,8 @@ Results = dict[str, Any]  # what a results file holds: seeds, and a line an arm 
 
 def effects(sweep: Sweep, outcomes: Sequence[Outcome]) -> Results:
     """The numbers of the seeds that every arm has finished."""
+    for outcome in outcomes:
+        refuse_untaught(outcome)
     of = {run.recipe.digest(): (run.label.rpartition(" ")[0], run.recipe.seed) for run in sweep.runs}
     done = {of[outcome.recipe.digest()]: outcome for outcome in outcomes}
     names = list(dict.fromkeys(name for name, _ in of.values()))
@@ -64,7 +66,7 @@ def effects(sweep: Sweep, outcomes: Sequence[Outcome]) -> Results:
 
 def numbers(runs: Sequence[tuple[Outcome, Outcome]], model: str) -> Results:
     """One model of one arm, each seed beside the plain run of that seed."""
-    compared = [[client["rho"] for client in visits(run.rounds, model) if client["rho"]] for run, _ in runs]
+    compared = [ratios(run.rounds, model) for run, _ in runs]
     return {
         "regulated": runs[0][0].recipe.regulate.law != "none",
         "accuracy": [run.accuracy(model) for run, _ in runs],

@@ -66,6 +66,21 @@ def visits(rounds: Iterable[Line], arm: str) -> list[Line]:
     return [client for clients in parts for client in clients.values()]
 
 
+def ratios(rounds: Iterable[Line], arm: str) -> list[float]:
+    """ρ of every client-round that has one: after a client's first, and of a client with a teacher."""
+    return [client["rho"] for client in visits(rounds, arm) if client["rho"]]
+
+
+def newest(rounds: Iterable[Line]) -> dict[str, Line]:
+    """What every client last reported, of any arm: its teacher is the same for all."""
+    return {client: said for line in rounds for arm in line["arms"].values() for client, said in arm["clients"].items()}
+
+
+def untaught(rounds: Iterable[Line]) -> list[str]:
+    """Of every client that has no teacher, its last note, which says why."""
+    return [said["note"] for said in newest(rounds).values() if said["teacher_loss"] is None]
+
+
 def untimed(line: Line) -> Line:
     """A line without its times: what equal seeds must reproduce to the bit."""
     return {key: value for key, value in line.items() if key != "seconds"}

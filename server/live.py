@@ -81,6 +81,7 @@ def row_cells(line: Line, recipe: Recipe, rounds: list[Line]) -> list[list[str]]
     for name, arm in line["arms"].items():
         clients = arm["clients"].values()
         budgets = [client["maxiter"] for client in clients]
+        teachers = [client["teacher_loss"] for client in clients if client["teacher_loss"] is not None]
         span = f"{min(budgets)}" if min(budgets) == max(budgets) else f"{min(budgets)}–{max(budgets)}"
         cells.append(
             [
@@ -89,7 +90,7 @@ def row_cells(line: Line, recipe: Recipe, rounds: list[Line]) -> list[list[str]]
                 ids(arm["invited"], recipe.clients),
                 ids(arm["admitted"], recipe.clients),
                 f"{fmean(client['student_loss'] for client in clients):.3f}",
-                f"{fmean(client['teacher_loss'] for client in clients):.3f}",
+                f"{fmean(teachers):.3f}" if teachers else "none",
                 f"{arm['reference_loss']:.3f}",
                 f"{arm['reference_accuracy']:.1%}",
                 span,

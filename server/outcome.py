@@ -6,7 +6,7 @@ from pathlib import Path
 from recipes.load import load
 from recipes.schema import Recipe
 from recipes.section import InputError
-from server.ledger import Line, visits, whole
+from server.ledger import Line, newest, untaught, visits, whole
 
 ALONE = ("head", "logistic", "majority")  # what needs no student, as far as a ledger has it
 
@@ -89,6 +89,15 @@ def outcome(folder: Path) -> Outcome:
         sum(line.get(key, 0) for line in ledger for key in ("bytes_up", "bytes_down")),
         sum(line["seconds"].get("round", 0.0) for line in ledger),
     )
+
+
+def refuse_untaught(run: Outcome) -> None:
+    """A run that should have had teachers and had none is a plain one under another name."""
+    reasons = untaught(run.rounds)
+    if run.recipe.teacher.kind != "none" and len(reasons) == len(newest(run.rounds)):
+        raise InputError(
+            f"{run.folder}: no client had a teacher ({reasons[0]}); mend that, delete the folder and run it again"
+        )
 
 
 def reached(ledger: list[Line]) -> int:

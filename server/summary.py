@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from recipes.load import load
-from server.ledger import Line, lines, visits
+from recipes.schema import Recipe
+from server.ledger import Line, lines, newest, ratios, untaught, visits
 
 ALONE = ("head", "logistic", "majority")  # what needs no student
 LEGEND = {
@@ -47,14 +48,23 @@ def summary(folder: Path) -> Group:
         table,
         Text(legend([*alone, "admitted"], total), style="dim"),
         *(Text(line) for line in costs),
-        *([Text(teachers(rounds)), Text(regulated(rounds))] if taught(folder) else []),
+        *learned(rounds, load(str(folder / "recipe.yaml"))),
         Text(f"bytes: {up:,} up, {down:,} down, features and {len(rounds)} rounds together · {seconds:.0f} s"),
     )
 
 
-def taught(folder: Path) -> bool:
-    """Whether the run had teachers."""
-    return load(str(folder / "recipe.yaml")).teacher.kind != "none"
+def learned(rounds: list[Line], recipe: Recipe) -> list[Text]:
+    """What a run says of its teachers, where the recipe names some."""
+    if recipe.teacher.kind == "none":
+        return []
+    said = [(lacking(rounds), "yellow"), (teachers(rounds), ""), (regulated(rounds, recipe.regulate.law), "")]
+    return [Text(line, style=style) for line, style in said if line]
+
+
+def lacking(rounds: list[Line]) -> str:
+    """How many clients ended without a teacher, and why the first of them did."""
+    reasons = untaught(rounds)
+    return f"{len(reasons)} of {len(newest(rounds))} clients have no teacher: {reasons[0]}" if reasons else ""
 
 
 def legend(columns: list[str], rows: int) -> str:
@@ -90,10 +100,10 @@ def minimised(name: str, rounds: list[Line]) -> str:
 
 def teachers(rounds: list[Line]) -> str:
     """How good the clients' last teachers are on held-out rows, and what it took to tune them."""
-    last = {client: said for line in rounds for arm in line["arms"].values() for client, said in arm["clients"].items()}
-    loss, accuracy, f1 = (
-        fmean(said[f"teacher_{name}"] for said in last.values()) for name in ("loss", "accuracy", "f1")
-    )
+    last = [said for said in newest(rounds).values() if said["teacher_loss"] is not None]
+    if not last:
+        return ""
+    loss, accuracy, f1 = (fmean(said[f"teacher_{name}"] for said in last) for name in ("loss", "accuracy", "f1"))
     good = f"teachers: held out {loss:.3f} nats, accuracy {accuracy:.1%}, F1 {f1:.3f}, mean of {len(last)} clients"
     times = [time for line in rounds for time in line["seconds"]["tuning"].values()]
     seconds = sum(time["seconds"] for time in times)
@@ -103,11 +113,13 @@ def teachers(rounds: list[Line]) -> str:
     return f"{good} · {spent}"
 
 
-def regulated(rounds: list[Line]) -> str:
+def regulated(rounds: list[Line], law: str) -> str:
     """In how many client-rounds the student was behind its teacher, and what the law then asked for."""
-    compared = [client for client in visits(rounds, "student") if client["rho"]]
-    behind = sum(client["rho"] > 1 for client in compared)
-    capped = sum(client["requested"] > client["maxiter"] for client in compared)
+    compared = ratios(rounds, "student")
+    behind = sum(rho > 1 for rho in compared)
+    capped = sum(client["requested"] > client["maxiter"] for client in visits(rounds, "student"))
+    if law == "none":
+        return f"ρ > 1 in {behind} of {len(compared)} client-rounds; no law acts on it" if compared else ""
     if not behind:
         return f"regulation inert: ρ > 1 in none of {len(compared)} client-rounds after the first"
     held = f", the law held at its cap in {capped}" if capped else ""

@@ -28,8 +28,9 @@ def fedavg(
 ) -> Arrays:
     """θ ← Σ w_i·θ_i / Σ w_i over the admitted clients, w_i = n_i·exp(−τ·D_i).
 
-    D_i is the mean KL(teacher‖student_i) on client i's held-out rows: who has left its teacher counts less. τ = 0 is
-    the FedAvg of McMahan et al. 2017 (arXiv:1602.05629). Only differences of D count, so the smallest is taken off.
+    D_i is the mean KL(teacher‖student_i) on client i's held-out rows: who has left its teacher counts less. A client
+    without a teacher has left nobody: D_i = 0, and it weighs n_i as in FedAvg. τ = 0 is the FedAvg of McMahan et al.
+    2017 (arXiv:1602.05629). Only differences of D count, so the smallest is taken off.
     """
     least = min(report.divergence for report in reports)
     weights = [report.examples * exp(-config.tau * (report.divergence - least)) for report in reports]

@@ -70,11 +70,14 @@ def close(
     }
 
 
-def gap(reports: Sequence[Report]) -> float:
-    """Σ n_i·(L_student,i − L_teacher,i) / Σ n_i: how far the clients' students are behind their teachers, nats."""
+def gap(reports: Sequence[Report]) -> float | None:
+    """Σ n_i·(L_student,i − L_teacher,i) / Σ n_i over the clients that have teachers, nats: how far students are behind.
+
+    None where no client has one.
+    """
     ordered = sorted(reports, key=lambda report: report.client)
-    behind = sum(report.examples * (report.student_loss - report.teacher_loss) for report in ordered)
-    return behind / sum(report.examples for report in ordered)
+    apart = [(one.examples, one.student_loss - one.teacher_loss) for one in ordered if one.teacher_loss is not None]
+    return sum(n * behind for n, behind in apart) / sum(n for n, _ in apart) if apart else None
 
 
 def reference(config: SelectConfig, losses: Losses, measured: float) -> float:

@@ -7,10 +7,8 @@ import numpy as np
 
 from strategies.messages import Arrays, Report, Score
 
-NUMBERS = (
-    *("student_loss", "teacher_loss", "teacher_accuracy", "teacher_f1", "divergence"),
-    *("tuning_seconds", "tokens_per_second"),
-)
+TEACHER = ("teacher_loss", "teacher_accuracy", "teacher_f1")
+NUMBERS = ("student_loss", *TEACHER, "divergence", "tuning_seconds", "tokens_per_second")
 
 
 def unusable(report: Report, expected: Arrays) -> str | None:
@@ -18,8 +16,11 @@ def unusable(report: Report, expected: Arrays) -> str | None:
     if report.examples < 1:
         return f"{report.arm}: trained on {report.examples} rows"
     for name in NUMBERS:
-        if not math.isfinite(getattr(report, name)):
-            return f"{report.arm}: {name} is {getattr(report, name)}"
+        if (number := getattr(report, name)) is not None and not math.isfinite(number):
+            return f"{report.arm}: {name} is {number}"
+    absent = [name for name in TEACHER if getattr(report, name) is None]
+    if 0 < len(absent) < len(TEACHER):
+        return f"{report.arm}: has a teacher without its {', '.join(absent)}"
     for name, value in report.terms.items():
         if not (isinstance(value, int | float) and math.isfinite(value)):
             return f"{report.arm}: its term {name} is {value}"

@@ -12,7 +12,7 @@ class ArmState:
     arrays: Arrays
     client_losses: dict[int, float] = field(default_factory=dict)  # last reported, for *invite*
     reference_losses: list[float] = field(default_factory=list)  # one a round, after aggregation
-    gaps: list[float] = field(default_factory=list)  # one a round: the student's loss less the teacher's
+    gaps: list[float | None] = field(default_factory=list)  # one a round: the student's loss less the teacher's
     converged: bool = False
 
 

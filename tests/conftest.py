@@ -188,7 +188,9 @@ def run_of():
         ledger = Ledger(folder)
         ledger.append({"kind": "prepare", "bytes_up": 10, "bytes_down": 20, "seconds": {"round": 1.0}})
         for number in range(1, rounds + 1):
-            client = {"evaluations": 7, "shots": 0, "rho": 0.0} | {key: of(number) for key, of in clients.items()}
+            client = {"evaluations": 7, "shots": 0, "rho": 0.0, "teacher_loss": 0.5} | {
+                key: of(number) for key, of in clients.items()
+            }
             arm = {"reference_loss": 1 / number, "reference_accuracy": 0.5, "clients": {"0": client}}
             arms = dict.fromkeys(accuracies, arm)
             said = {"bytes_up": 1, "bytes_down": 2, "seconds": {"round": 0.5}}

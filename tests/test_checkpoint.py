@@ -26,7 +26,7 @@ ARMS = st.builds(
     arrays=ARRAYS,
     client_losses=st.dictionaries(st.integers(0, 99), LOSS, max_size=3),
     reference_losses=st.lists(LOSS, max_size=3),
-    gaps=st.lists(LOSS, max_size=3),
+    gaps=st.lists(st.none() | LOSS, max_size=3),
     converged=st.booleans(),
 )
 STATES = st.builds(

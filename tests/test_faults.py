@@ -36,6 +36,10 @@ WRONG = {
     "teacher's loss": ({"teacher_loss": float("inf")}, "student: teacher_loss is inf"),
     "a divergence that is none": ({"divergence": NAN}, "student: divergence is nan"),
     "a divergence that none can be": ({"divergence": -9.0}, "student: divergence is -9.0"),
+    "half a teacher": (
+        {"teacher_loss": None, "teacher_f1": None},
+        "student: has a teacher without its teacher_loss, teacher_f1",
+    ),
     "a speed": ({"tokens_per_second": float("inf")}, "student: tokens_per_second is inf"),
     "nothing": ({"arrays": {}}, "student: sent no arrays; expected table, theta"),
     "one missing": ({"arrays": {"theta": EXPECTED["theta"]}}, "student: sent theta; expected table, theta"),
@@ -59,6 +63,11 @@ WRONG = {
 @pytest.mark.parametrize(("changes", "reason"), WRONG.values(), ids=WRONG)
 def test_every_kind_of_fault_is_named(changes, reason):
     assert unusable(replace(SOUND, **changes), EXPECTED) == reason
+
+
+def test_a_client_without_a_teacher_has_no_fault():
+    none = dict.fromkeys(("teacher_loss", "teacher_accuracy", "teacher_f1"))
+    assert unusable(replace(SOUND, **none), EXPECTED) is None
 
 
 @given(

@@ -10,12 +10,16 @@ from numpy.testing import assert_allclose, assert_array_equal
 from client import round as visits
 from client.lessons import attend
 from client.participant import participant
+from data.corpus import DataError
 from recipes.load import load
 from recipes.section import InputError
 from server import checkpoint
+from server.folder import as_yaml
 from server.ledger import lines, untimed
+from server.live import row_cells
+from server.outcome import outcome, refuse_untaught
 from server.plan import federating
-from server.summary import regulated
+from server.summary import learned, regulated
 from strategies.adapters import RULES
 from strategies.failure import RunFailedError
 from strategies.wire import assigned, count_bytes
@@ -34,6 +38,7 @@ def go(run_here):
     def start(name, *overrides, **keys):
         override = [*SMALL, *overrides]
         folder = run_here(name, {"recipe": "smoke", "rounds": 0, "override": " ".join(override)}, 3, **keys)
+        (folder / "recipe.yaml").write_text(as_yaml(load("smoke", override)))
         return load("smoke", override), folder
 
     return start
@@ -191,14 +196,16 @@ def test_the_ledger_says_where_the_student_is_behind_and_what_was_asked_for(go):
     held = f", the law held at its cap in {seen['capped']}" if seen["capped"] else ""
     said = f"regulation: ρ > 1 in {seen['behind']} of 6 client-rounds after the first{held}"
     assert seen["behind"] > 0
-    assert regulated(rounds(folder)) == said
+    assert regulated(rounds(folder), "adaptive") == said
+    assert regulated(rounds(folder), "none") == f"ρ > 1 in {seen['behind']} of 6 client-rounds; no law acts on it"
 
 
 def test_a_regulation_that_never_fires_is_called_inert():
     clients = {"0": {"rho": 0.0, "requested": 9, "maxiter": 9}, "1": {"rho": 0.7, "requested": 9, "maxiter": 9}}
-    assert regulated([{"arms": {"student": {"clients": clients}}}]) == (
-        "regulation inert: ρ > 1 in none of 1 client-rounds after the first"
-    )
+    line = {"arms": {"student": {"clients": clients}}}
+    assert regulated([line], "adaptive") == "regulation inert: ρ > 1 in none of 1 client-rounds after the first"
+    assert regulated([line], "none") == "ρ > 1 in 0 of 1 client-rounds; no law acts on it"
+    assert regulated([], "none") == ""
 
 
 def test_a_client_without_a_usable_adapter_is_named_and_its_student_still_counts(go, monkeypatch):
@@ -231,8 +238,59 @@ def test_a_client_that_cannot_tune_its_teacher_says_why_and_learns_from_the_othe
     assert (first["failed"], second["failed"]) == ({"1": "sent 0 adapters, not 1"}, {})
     without, beside = (first["arms"]["student"]["clients"][client] for client in "12")
     assert without["note"] == "no teacher of its own: one class only"
-    assert (without["teacher_loss"], without["teacher_accuracy"]) == (np.log(2), 0.5)
+    assert [without[f"teacher_{name}"] for name in ("loss", "accuracy", "f1")] == [None] * 3
+    assert (without["divergence"], without["terms"]) == (0.0, {})
+    others = [first["arms"]["student"]["clients"][client] for client in "02"]
+    assert first["arms"]["student"]["gap"] == pytest.approx(
+        np.average([c["student_loss"] - c["teacher_loss"] for c in others], weights=[c["examples"] for c in others])
+    )
     assert (without["examples"], beside["examples"]) == (18, 36)  # hidden labels without a teacher are no use
     later = second["arms"]["student"]["clients"]["1"]  # the global teacher is there, and nobody has to tune
     assert (later["note"], later["examples"]) == ("", 36)
-    assert later["teacher_loss"] != np.log(2)
+    assert later["teacher_loss"] > 0
+
+
+def test_a_federation_without_any_teacher_is_the_plain_one_and_says_so(go, monkeypatch):
+    def fails(*_):
+        raise DataError("no space left on device")
+
+    plain = go("plain", "teacher.kind=none", "regulate.law=none")
+    monkeypatch.setattr(TinyTeacher, "tune", fails)
+    asks = ("regulate.law=adaptive", "aggregate.tau=3", "distil.weight=1", "stop.delta=9", "stop.patience=1")
+    failed = go("failed", *asks)
+    assert thetas(*failed) == thetas(*plain)
+    assert [line["arms"]["student"]["gap"] for line in rounds(failed[1])] == [None] * 3
+    clients = [client for line in rounds(failed[1]) for client in line["arms"]["student"]["clients"].values()]
+    assert {(c["rho"], c["teacher_loss"], c["divergence"]) for c in clients} == {(0.0, None, 0.0)}
+    said = [str(line) for line in learned(rounds(failed[1]), failed[0])]
+    assert said[0] == "3 of 3 clients have no teacher: no teacher of its own: no space left on device"
+    assert learned(rounds(plain[1]), plain[0]) == []
+    refuse_untaught(outcome(plain[1]))
+    with pytest.raises(InputError) as refused:
+        refuse_untaught(outcome(failed[1]))
+    assert str(refused.value) == (
+        f"{failed[1]}: no client had a teacher (no teacher of its own: no space left on device); mend that, delete the "
+        "folder and run it again"
+    )
+
+
+def test_a_client_without_a_teacher_is_left_out_of_what_is_said_of_teachers(go, monkeypatch):
+    tune, unlucky = TinyTeacher.tune, []
+
+    def fails(self, texts, *rows):
+        unlucky.append(texts)
+        if texts == unlucky[0]:
+            raise InputError("one class only")
+        return tune(self, texts, *rows)
+
+    monkeypatch.setattr(TinyTeacher, "tune", fails)
+    recipe, folder = go("run", "regulate.law=none")
+    last = rounds(folder)[-1]["arms"]["student"]["clients"].values()
+    known = [client["teacher_loss"] for client in last if client["teacher_loss"] is not None]
+    lack, teachers, regulation = (str(line) for line in learned(rounds(folder), recipe))
+    assert lack == "1 of 3 clients have no teacher: no teacher of its own: one class only"
+    assert teachers.startswith(f"teachers: held out {np.mean(known):.3f} nats")
+    assert "mean of 2 clients" in teachers
+    assert regulation.endswith(" of 4 client-rounds; no law acts on it")
+    refuse_untaught(outcome(folder))
+    assert row_cells(rounds(folder)[-1], recipe, rounds(folder))[0][5] == f"{np.mean(known):.3f}"

@@ -88,7 +88,7 @@ def test_a_student_of_texts_needs_no_teacher_either(run_here):
     changes = "teacher.kind=none regulate.law=none rounds=2 optimiser.maxiter=18 features.buckets=64 data.rows=40"
     folder = run_here("run", {"recipe": "smoke", "override": changes}, 2)
     clients = rounds_of(folder)[-1]["arms"]["student"]["clients"].values()
-    assert [client["teacher_loss"] for client in clients] == pytest.approx([np.log(2)] * 2)
+    assert [client["teacher_loss"] for client in clients] == [None] * 2
     assert {client["rho"] for client in clients} == {0.0}
 
 

@@ -73,6 +73,12 @@ def test_without_delta_a_student_never_catches_up(gaps, patience):
     assert not caught_up(gaps, None, patience)
 
 
+def test_a_round_without_teachers_counts_for_nobody_catching_up():
+    assert not caught_up([None], 5.0, 1)
+    assert not caught_up([0.1, None], 5.0, 2)
+    assert caught_up([None, 0.1], 5.0, 1)
+
+
 def test_a_student_ahead_of_its_teacher_has_caught_up_and_either_rule_stops():
     assert caught_up([0.3, -0.1], 0.0, 1)
     assert not caught_up([0.3, -0.1], 0.0, 2)
