@@ -204,6 +204,7 @@ def compare(
     csv: Annotated[Path | None, typer.Option(help="write all numbers here")] = None,
     markdown: Annotated[Path | None, typer.Option(help="write the tables here")] = None,
     png: Annotated[Path | None, typer.Option(help="draw the curves here")] = None,
+    html: Annotated[Path | None, typer.Option(help="write a page with all of it here")] = None,
 ) -> None:
     """Compare finished runs: means over seeds, paired differences, and what they allow to be said."""
     from server.compare import compare as compared
@@ -211,4 +212,18 @@ def compare(
     from server.sweep import runs_in
     from server.tables import show
 
-    show(compared([outcome(folder) for folder in runs_in(runs)]), csv, markdown, png)
+    asked = {"csv": csv, "md": markdown, "png": png, "html": html}
+    files = {kind: path for kind, path in asked.items() if path}
+    show(compared([outcome(folder) for folder in runs_in(runs)]), files)
+
+
+@command.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder, in whatever state it is")],
+) -> None:
+    """Write what a run shows: one page, and its figures and tables as files."""
+    from server.report import files
+    from server.report import report as write
+
+    typer.echo(f"report: {write(run)}")
+    typer.echo(f"figures and tables: {files(run)}")

@@ -61,6 +61,7 @@ class ScriptedClients:
                 examples=10 + client,
                 accuracy=scores,
                 loss=scores,
+                confusion={arm: [[10 + client, 0], [0, 0]] for arm in asked.arms},
                 majority=0.5,
                 logistic=0.6,
                 head=0.6,
