@@ -51,7 +51,7 @@ def figure(*drawings: Drawing) -> "Figure":
     from matplotlib.figure import Figure
 
     with rc_context(LOOKS):
-        drawn = Figure(figsize=(4.8 * len(drawings), max(one.height for one in drawings)), layout="constrained")
+        drawn = Figure(figsize=(4.3 * len(drawings), max(one.height for one in drawings)), layout="constrained")
         for axes, one in zip(drawn.subplots(1, len(drawings), squeeze=False)[0], drawings, strict=True):
             axes.set_title(one.title)
             one.draw(axes)
@@ -133,7 +133,7 @@ def heat(
     return Drawing(name, title, says, draw, tall(len(clients)))
 
 
-STATES = {0: ("not asked", "#bdbdbd"), 1: ("left out", "#e8710a"), 2: ("admitted", "#8a5cf6"), 3: ("failed", "#111111")}
+STATES = {0: ("not asked", "#bdbdbd"), 1: ("left out", "#e8710a"), 2: ("admitted", "#8a5cf6"), 3: ("failed", "#c2255c")}
 
 
 def grid(

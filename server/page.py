@@ -25,10 +25,10 @@ a{color:var(--mark)}nav{font-size:.95rem}nav a{display:inline-block;padding:.3re
 figure{margin:0;padding:.5rem;border:1px solid var(--line);border-radius:.5rem;break-inside:avoid}
 figure svg{width:100%;height:auto;display:block}figcaption{font-size:.85rem}
 .scroll{overflow-x:auto;margin:.75rem 0}
-table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
-caption{text-align:left;font-size:.85rem;padding:.2rem 0;white-space:nowrap}
+table{border-collapse:collapse;overflow-wrap:normal;font-size:.9rem;font-variant-numeric:tabular-nums}
+caption{text-align:left;font-size:.85rem;padding:.2rem 0}
 th,td{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
-th{background:var(--soft)}th.t,td.t{text-align:left;white-space:normal;min-width:5rem}
+th{background:var(--soft)}th.t,td.t{text-align:left;white-space:normal}td.t{min-width:6rem}
 .signs{padding:0;list-style:none}.signs li{border-left:.3rem solid var(--warn);background:var(--soft);
 padding:.5rem .8rem;margin:.5rem 0;break-inside:avoid}.signs b{color:var(--warn)}
 pre{background:var(--soft);padding:.75rem;overflow-x:auto;font-size:.8rem;white-space:pre-wrap}

@@ -92,8 +92,6 @@ def record(folder: Path, ending: Line | None = None) -> Record:
     recipe, text = recipe_in(folder / "recipe.yaml", notes)
     environment = facts(folder / "environment.json", notes)
     whole = [*ledger, ending] if ending else ledger
-    if not any(line["kind"] == "end" for line in whole):
-        notes.append(f"The run has not ended. If nothing runs there any more, go on with: qflock resume {folder}")
     return Record(folder, whole, recipe, text, environment, notes)
 
 

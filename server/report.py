@@ -12,6 +12,7 @@ from typing import Any
 
 from data.whole import write_whole
 from server.classes import by_class, macro_f1
+from server.compare import points
 from server.figures import admitted, class_names, of_run, save
 from server.ledger import Line
 from server.page import Column, Section, Sheet, bullets, page, panels, paragraphs
@@ -21,8 +22,9 @@ from server.summary import ALONE
 
 FILE = "report.html"
 PARTS = {  # section → its heading, its figures and its tables
-    "result": ("Result", ("confusion",), ("arms", "classes")),
+    "result": ("Result", (), ("arms",)),
     "rounds": ("Round by round", ("accuracy", "loss", "cosine"), ("rounds",)),
+    "classes": ("Class by class", ("confusion",), ("by-class",)),
     "budgets": ("maxiter and evaluations", ("maxiter", "evaluations"), ("clients",)),
     "admitted": ("Who was admitted", ("admitted",), ()),
     "data": ("Who holds what", ("classes", "domains"), ("data",)),
@@ -85,8 +87,8 @@ def lead(known: Record) -> str:
         own, margin = number(score[STUDENT], "accuracy"), 1.96 * sqrt(0.5 / rows)
         beside = "no twin was trained beside it"
         if TWIN in score:
-            apart = 100 * (own - number(score[TWIN], "accuracy"))
-            beside = f"its classical twin in {number(score[TWIN], 'accuracy'):.1%} ({apart:+.1f} points)"
+            twin = number(score[TWIN], "accuracy")
+            beside = f"its classical twin in {twin:.1%} ({points(own - twin)} points)"
         said.append(
             f"The student is right in {own:.1%} of {rows:,} test rows, {beside}. "
             f"In one run a difference of less than about {margin:.1%} is chance."
@@ -163,7 +165,7 @@ def classes(known: Record) -> Sheet:
         for label, one in zip(class_names(known, len(matrix)), by_class(matrix), strict=True):
             rows.append([name, label, one.precision, one.recall, one.f1, one.rows])
     columns = (Column("row"), Column("class"), *(Column(name, nats) for name in ("precision", "recall", "F1")))
-    return Sheet("classes", "test rows by class", (*columns, Column("rows", count)), rows)
+    return Sheet("by-class", "test rows by class", (*columns, Column("rows", count)), rows)
 
 
 def rounds(known: Record) -> Sheet:

@@ -33,7 +33,7 @@ def signs(record: Record) -> list[Sign]:
 def unfinished(record: Record) -> Found:
     """No end, or a bad one."""
     if not record.end:
-        return f"The ledger ends after {len(record.rounds)} rounds."
+        return f"The ledger ends after {len(record.rounds)} rounds, without a last word."
     return None if record.end.get("state") == "completed" else f"The run failed: {record.end.get('reason')}."
 
 
@@ -189,7 +189,10 @@ def last_third(values: Sequence[float]) -> Sequence[float]:
 
 
 SIGNS: dict[str, tuple[Callable[[Record], Found], str]] = {
-    "Not finished": (unfinished, "Go on from the last checkpoint: qflock resume with this folder."),
+    "Not finished": (
+        unfinished,
+        "Unless it still goes on, go on from its last checkpoint: qflock resume with this folder.",
+    ),
     "No twin": (
         untwinned,
         "Set student.twin to true: a control of as many parameters is what the papers lack and reviewers ask for.",

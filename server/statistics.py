@@ -33,8 +33,8 @@ class Difference(Estimate):
     spread: float  # standard deviation between the pairs
     t_interval: Interval | None
     detectable: float | None  # the minimum detectable effect
-    won: int = 0  # pairs above 0
-    lost: int = 0  # pairs below it
+    won: int  # pairs above 0
+    lost: int  # pairs below it
 
     @property
     def shown(self) -> bool:

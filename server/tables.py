@@ -88,10 +88,21 @@ def as_csv(comparison: Comparison) -> str:
     for pair in comparison.pairs:
         gap = pair.found
         ends = [*(gap.interval or ("", "")), *(gap.t_interval or ("", ""))]
-        least = "" if gap.detectable is None else gap.detectable
+        least, blank = "" if gap.detectable is None else gap.detectable, [""] * 4
         out.writerow(
-            ["difference", pair.better, pair.other, gap.n, gap.mean, *ends, least, *[""] * 4, gap.won, gap.lost]
-            + [reading(pair)]
+            [
+                "difference",
+                pair.better,
+                pair.other,
+                gap.n,
+                gap.mean,
+                *ends,
+                least,
+                *blank,
+                gap.won,
+                gap.lost,
+                reading(pair),
+            ]
         )
     return text.getvalue()
 
