@@ -1,7 +1,7 @@
 # `make` lists the targets. VENV, PYTHON, TORCH_INDEX can be set: make setup TORCH_INDEX=https://…
 PYTHON ?= python3
 VENV ?= .venv
-RECIPE ?= reviews
+RECIPE ?= llm-qfl-reviews
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 # torch for CPUs where PyTorch's own index can be reached (the package index has it with gigabytes of CUDA):
@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export FLWR_TELEMETRY_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-processes test-extras check bench bench-poisoning bench-kills bench-teacher reviews ablation sensitivity tables clean
+.PHONY: help setup run test test-processes test-extras check bench bench-poisoning bench-kills bench-teacher reviews llm-qfl teachers ablation sensitivity tables clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 17
@@ -26,7 +26,7 @@ $(READY): pyproject.toml deploy/constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[dev]'
 	touch $@
 
-run: setup  ## run the default recipe (RECIPE=reviews) and show its report
+run: setup  ## run the default recipe (RECIPE=llm-qfl-reviews) and show its report
 	$(BIN)/qflock run $(RECIPE)
 
 test: setup  ## the tests that need nothing beyond this machine
@@ -60,16 +60,25 @@ bench-teacher: setup  ## tokens a second of tuning the LLM, beside transformers'
 	$(BIN)/python -m bench.teacher
 	$(BIN)/python -m bench.tables
 
+teachers: setup  ## tune one teacher on each whole corpus, three seeds, and write their accuracies into the README
+	$(BIN)/python -m bench.teachers
+	$(BIN)/python -m bench.tables
+
 bench-kills: setup  ## kill -9 each part of a run at ten moments, resume, compare; goes on where it was stopped
 	$(BIN)/python -m bench.kills
 	$(BIN)/python -m bench.tables
 
-reviews: setup  ## run the recipe `reviews` over five seeds and write its table into the README
+reviews: setup  ## run the default recipe over five seeds and write its table into the README
 	$(BIN)/python -m bench.reviews
 	$(BIN)/python -m bench.tables
 
 ablation: setup  ## take LLM-QFL apart over five seeds and write the table into the README
-	$(BIN)/python -m bench.ablation
+	$(BIN)/python -m bench.ablation --recipe llm-qfl-reviews
+	$(BIN)/python -m bench.ablation --recipe llm-qfl-genomic
+	$(BIN)/python -m bench.tables
+
+llm-qfl: setup  ## run every recipe of LLM-QFL over three seeds and write the tables into the README
+	$(BIN)/python -m bench.llm_qfl
 	$(BIN)/python -m bench.tables
 
 sensitivity: setup  ## vary λ, μ and ε over three seeds and write the tables into the README

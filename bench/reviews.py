@@ -1,4 +1,4 @@
-"""The recipe `reviews` over five seeds, student beside twin: `python -m bench.reviews`, or `make reviews`.
+"""The default recipe over five seeds, student beside twin: `python -m bench.reviews`, or `make reviews`.
 
 A sweep: what is done is not done again. The numbers are accuracies on the clients' test rows, so they do not depend on
 the machine's speed; the commits are those that the runs ran at.
@@ -17,7 +17,7 @@ from server.statistics import LEVEL
 from server.sweep import planned
 
 RESULTS = Path(__file__).parent / "results" / "reviews.json"
-RECIPE, SEEDS = "reviews", 5
+RECIPE, SEEDS = "llm-qfl-reviews", 5
 NAMES = {
     "student": "student: VQC of 16 angles",
     "twin": "twin: 16 weights",

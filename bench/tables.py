@@ -1,4 +1,4 @@
-"""The README's tables, written from bench/results/*.json: `python -m bench.tables`, or `make tables`.
+"""The tables of both README files, written from bench/results/*.json: `python -m bench.tables`, or `make tables`.
 
 A table stands between `<!-- table: NAME -->` and `<!-- /table -->`, and NAME.json holds its numbers.
 """
@@ -16,28 +16,34 @@ from bench import (
     federation,
     gradients,
     kills,
+    llm_qfl,
     noisy,
+    plateau,
     poisoning,
     processes,
+    qfed,
     reviews,
     sensitivity,
     startup,
     teacher,
+    teachers,
 )
 from recipes.section import InputError
 from server.effects import table as parts
 from server.tables import markdown
 
-README = Path(__file__).parent.parent / "README.md"
-RESULTS = Path(__file__).parent / "results"
+BENCH = Path(__file__).parent
+PAGES = (BENCH.parent / "README.md", BENCH / "README.md")
+RESULTS = BENCH / "results"
 BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 Results = dict[str, Any]
 
 
 def main() -> None:
-    """Write the tables into the README."""
-    README.write_text(rendered(README.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
+    """Write the tables into the pages."""
+    for page in PAGES:
+        page.write_text(rendered(page.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
 
 
 def rendered(text: str, results: Path) -> str:
@@ -49,7 +55,7 @@ def table(name: str, results: Path) -> str:
     """One table as Markdown."""
     path = results / f"{name}.json"
     if name not in TABLES or not path.is_file():
-        raise InputError(f"README.md has a table {name}, but there is no {path.name} that bench.tables can draw")
+        raise InputError(f"a README.md has a table {name}, but there is no {path.name} that bench.tables can draw")
     return TABLES[name](json.loads(path.read_text(encoding="utf-8")))
 
 
@@ -60,7 +66,14 @@ def named(text: str) -> list[str]:
 
 TABLES: dict[str, Callable[[Results], str]] = {
     "reviews": lambda results: f"{markdown(reviews.table(results))}\n\n{reviews.note(results)}",
-    "ablation": lambda results: f"{markdown(parts(results))}\n\n{ablation.note(results)}",
+    **{
+        f"ablation-{recipe}": lambda results: f"{markdown(parts(results))}\n\n{ablation.note(results)}"
+        for recipe in ("llm-qfl-reviews", "llm-qfl-genomic")
+    },
+    **{
+        study: lambda results: f"{markdown(llm_qfl.table(results))}\n\n{llm_qfl.note(results)}"
+        for study in llm_qfl.STUDIES
+    },
     "sensitivity": lambda results: "\n\n".join(
         [
             markdown(sensitivity.table(results)),
@@ -72,11 +85,14 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "federation": lambda results: markdown(federation.table(results)),
     "processes": lambda results: f"{markdown(processes.table(results))}\n\n{processes.note(results)}",
     "gradients": lambda results: f"{markdown(gradients.table(results))}\n\n{gradients.note(results)}".rstrip(),
+    "qfed": lambda results: f"{markdown(qfed.table(results))}\n\n{qfed.note(results)}",
+    "plateau": lambda results: markdown(plateau.table(results)),
     "engine": lambda results: markdown(engine.table(results)),
     "noisy": lambda results: markdown(noisy.table(results)),
     "executors": lambda results: markdown(executors.table(results)),
     "poisoning": lambda results: markdown(poisoning.table(results, "student")),
     "teacher": lambda results: f"{markdown(teacher.table(results))}\n\n{teacher.note(results)}",
+    "teachers": lambda results: f"{markdown(teachers.table(results))}\n\n{teachers.note(results)}",
     "kills": lambda results: markdown(kills.table(results)),
     "startup": lambda results: markdown(startup.table(results)),
 }

@@ -48,6 +48,8 @@ def attend(who: Participant, assignment: Assignment) -> tuple[Lessons, list[Tune
     """
     run, number = assignment.run, assignment.teacher_round
     config = who.recipe.teacher
+    if config.kind == "none":
+        return silence(who), [], ""
     tunes = config.tunes(assignment.round)
     kept, note = recalled(who, run, number), ""
     if number > OWN and not kept and not assignment.teacher:
@@ -90,7 +92,7 @@ def said(who: Participant, teacher: Teacher) -> Lessons:
 
 
 def silence(who: Participant) -> Lessons:
-    """Of a client whose rows no teacher can be tuned on: nothing to distil, and the loss of knowing nothing, ln K."""
+    """Of a client without a teacher: nothing to distil, and the loss of knowing nothing, ln K."""
     evenly_VK = np.full((len(who.share.validation), who.n_classes), 1 / who.n_classes)
     return Lessons(evenly_VK[:0], evenly_VK, ln(who.n_classes), 1 / who.n_classes, 1 / who.n_classes)
 

@@ -17,7 +17,7 @@ from quantum.executor import Executor, executor, visit_seed
 from quantum.reduction import TrainedReduction, reduction
 from quantum.student import Student
 from recipes.load import load as load_recipe
-from recipes.schema import Recipe
+from recipes.schema import UNSTAGED, Recipe
 from strategies.messages import Arrays, Assignment, Counts
 from teacher.encoders import encoder
 from teacher.protocol import Teacher, teacher
@@ -29,10 +29,11 @@ class Participant:
     def __init__(self, recipe: Recipe, number: int) -> None:
         corpus, dealt = dealt_corpus(recipe.as_json())
         self.recipe, self.number = recipe, number
+        self.corpus_digest = corpus.digest
         self.share, self.n_classes, self.classes = dealt.shares[number], len(corpus.classes), corpus.classes
-        self.arms: dict[str, Student] = arms(recipe.student, self.n_classes)
+        self.arms: dict[str, Student] = arms(recipe.student, self.n_classes, number)
         self.stages: list[Stage] = []
-        if recipe.student.kind != "noop":
+        if recipe.student.kind not in UNSTAGED:
             first = encoder(recipe.features)
             self.stages = [first, reduction(recipe.features, first.size, recipe.student.qubits, self.n_classes)]
         self._vectors: dict[Any, NDArray[np.float64]] = {}
@@ -73,7 +74,7 @@ class Participant:
 
     def features(self, rows: Rows, shared: Arrays) -> Any:
         """Rows as the numbers a student reads; texts themselves when there are no stages."""
-        return through(self.stages[1:], shared, self.vectors(rows, shared)) if self.stages else rows.texts
+        return through(self.stages[1:], shared, self.vectors(rows, shared)) if self.stages else rows.raw
 
     def fitted(self, shared: Arrays, *, taught: bool) -> Any:
         """What a student is fitted on: the labelled rows, then, when a teacher speaks of them, the others."""

@@ -12,6 +12,7 @@ from client.memory import Memory, recall, remember
 from client.participant import Participant
 from client.regulator import Budget, regulate
 from data.baselines import logistic_regression, majority
+from data.corpus import DataError
 from quantum.guidance import Guidance, divergence
 from quantum.objective import cross_entropy
 from strategies.messages import Answer, Assignment, Report, Score, Tuned
@@ -22,6 +23,11 @@ log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and
 def prepare(who: Participant, assignment: Assignment) -> Answer:
     """Say hello, or answer with this client's part of a feature stage."""
     began = time.monotonic()
+    if assignment.corpus_digest not in ("", who.corpus_digest):
+        raise DataError(
+            f"this node holds rows {who.corpus_digest} of corpus {who.recipe.data.corpus}, the server rows "
+            f"{assignment.corpus_digest}: give both the same files"
+        )
     arrays = who.statistics(assignment.stage, assignment.shared) if assignment.stage else {}
     examples = len(who.share.train.labels)
     holds = {} if assignment.stage else who.holds()
@@ -37,7 +43,7 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
     before = recall(assignment.run, who.number, assignment.memory_round) if assignment.memory_round else None
     lost = assignment.memory_round > 0 and before is None
     notes = [note, f"memory of round {assignment.memory_round} was lost, started anew" if lost else ""]
-    memory = before or Memory(maxiter=recipe.optimiser.maxiter, student_loss={})
+    memory = before or Memory(maxiter=recipe.optimiser.budget, student_loss={})
     x_held_out = who.features(held_out, assignment.shared)
     x = who.fitted(assignment.shared, taught=len(lessons.soft) > 0)
     student_loss, budget = dict(memory.student_loss), Budget(memory.maxiter, memory.maxiter, 0.0)
@@ -47,6 +53,7 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
         notes.append(budget.held_back(recipe.regulate.law))
         log.warning("round %d  client %03d  %s", assignment.round, who.number, notes[-1])
     distil, seed = recipe.distil, who.seed(assignment.round)
+    optimiser = recipe.optimiser.at(assignment.round)
     weight = distil.weight if len(lessons.soft) else 0.0  # nobody teaches a client without a teacher
     guidance = Guidance(lessons.soft, weight, distil.temperature, distil.proximal)
     reports: list[Report | Tuned] = []
@@ -54,7 +61,7 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
         arm = who.arms[name]
         with who.executor(assignment) if name == "student" else nullcontext() as executor:
             fit = arm.fit(
-                *(arrays, x, labels, recipe.optimiser, budget.maxiter), guidance=guidance, seed=seed, executor=executor
+                *(arrays, x, labels, optimiser, budget.maxiter), guidance=guidance, seed=seed, executor=executor
             )
         probs_BK = arm.predict(fit.arrays, x_held_out)  # exact: the teacher's loss that it meets has no shot noise
         student_loss[name] = cross_entropy(probs_BK, held_out.labels)
@@ -111,7 +118,7 @@ def score(who: Participant, assignment: Assignment) -> Score:
         if executor and "student" in assignment.arms:  # a twin takes none
             shots = len(x) * (executor.shots or 0)
     vectors = [who.vectors(rows, assignment.shared) for rows in (train_rows, test)] if who.stages else None
-    common = majority(train_rows.labels, test.labels)
+    guess = who.head(test, assignment.shared)
     return Score(
         client=who.number,
         examples=len(test.labels),
@@ -119,11 +126,9 @@ def score(who: Participant, assignment: Assignment) -> Score:
         loss=loss,
         confusion=confusion,
         exact_loss=exact_loss,
-        majority=common,
-        head=float(np.mean(guess == test.labels))
-        if (guess := who.head(test, assignment.shared)) is not None
-        else common,
-        logistic=logistic_regression(vectors[0], train_rows.labels, vectors[1], test.labels) if vectors else common,
+        majority=majority(train_rows.labels, test.labels),
+        head=None if guess is None else float(np.mean(guess == test.labels)),
+        logistic=logistic_regression(vectors[0], train_rows.labels, vectors[1], test.labels) if vectors else None,
         shots=shots,
         seconds=time.monotonic() - began,
     )

@@ -1,8 +1,11 @@
-"""A corpus: labelled texts and the domain each came from, however they were found."""
+"""A corpus: labelled texts or images and the domain each came from, however they were found."""
 
+import hashlib
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +32,17 @@ class Corpus:
     source: str = ""  # where it was found
     splits: NDArray[np.int64] | None = None  # TRAIN, VALIDATION or TEST of every row, where it came divided so
     dropped: dict[str, int] = field(default_factory=dict)  # why → rows as found that are not here
+    images: NDArray[np.uint8] | None = None  # (rows, channels, height, width), in place of texts
+
+    @cached_property
+    def digest(self) -> str:
+        """Twelve hex digits that name the rows, whatever place they were found in."""
+        splits = None if self.splits is None else self.splits.tolist()
+        rows = [self.texts, self.labels.tolist(), self.classes, self.domains.tolist(), self.domain_names, splits]
+        named = hashlib.sha256(json.dumps(rows).encode())
+        if self.images is not None:
+            named.update(self.images.tobytes())
+        return named.hexdigest()[:12]
 
 
 def load(config: DataConfig, seed: int) -> Corpus:
@@ -116,6 +130,14 @@ def divided(config: DataConfig, seed: int) -> Corpus:
     return read(config)
 
 
+def images(config: DataConfig, seed: int) -> Corpus:
+    """A published data set of images."""
+    from data import images
+
+    found: Corpus = getattr(images, config.corpus)()
+    return found
+
+
 CORPORA: dict[str, Callable[[DataConfig, int], Corpus]] = {
     "synthetic": synthetic,
     "reviews": reviews,
@@ -125,4 +147,7 @@ CORPORA: dict[str, Callable[[DataConfig, int], Corpus]] = {
     "senti": divided,
     "stega": divided,
     "topic": divided,
+    "digits": images,
+    "fashion": images,
+    "cifar10": images,
 }

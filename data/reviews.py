@@ -5,6 +5,7 @@ the authors publish the ratings inside their package vaderSentiment (MIT). A lin
 """
 
 import tarfile
+from dataclasses import replace
 from html import unescape
 
 from data.assets import REVIEWS, extract
@@ -24,7 +25,8 @@ def read() -> Corpus:
     """The class is the sign of the mean rating."""
     texts, ratings, domains = rated()
     labels = ["positive" if rating > 0 else "negative" for rating in ratings]
-    return tidy("reviews", texts, labels, domains, list(FILES))
+    corpus = tidy("reviews", texts, labels, domains, list(FILES))
+    return replace(corpus, source=f"{REVIEWS.file} sha256 {REVIEWS.sha256[:12]}")
 
 
 def rated() -> tuple[list[str], list[float], list[int]]:

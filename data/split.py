@@ -2,10 +2,13 @@
 
 A corpus that comes divided stays so: the server's rows are validation rows, a client's three parts are its rows of the
 three splits, and the clients' test rows together are the whole test split, so that accuracy on them is accuracy on it.
+One that has a train and a test split only, as image data sets do, lends the server test rows: it measures every
+round on them and decides nothing by them. Its clients validate on a twentieth of their training rows.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,19 +20,26 @@ from recipes.schema import DataConfig
 
 SMALLEST = 5  # rows of a client: 3 to train on, 1 for validation, 1 for the test
 OTHERWISE = "use fewer clients or another partition"
+LENT = 20  # of so many training rows a client validates on one, where no split is given for it
 
 Parts = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]  # to train on, for validation, for the test
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Texts and their class numbers."""
+    """Texts or images, and their class numbers; hidden ones have none."""
 
     texts: list[str]
     labels: NDArray[np.int64]
+    images: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.texts if self.images is None else self.images)
+
+    @property
+    def raw(self) -> Any:
+        """What a student without feature stages reads."""
+        return self.texts if self.images is None else self.images
 
 
 @dataclass(frozen=True)
@@ -60,9 +70,12 @@ def deal(corpus: Corpus, config: DataConfig, clients: int, seed: int) -> Deal:
         raise DataError(
             f"data.partition is domain, and {corpus.domain_names[0]} is a single one: use iid, shards or dirichlet"
         )
-    every = np.arange(len(corpus.texts))
-    lent = every if corpus.splits is None else np.flatnonzero(corpus.splits == VALIDATION)
-    kind, needed = ("rows", SMALLEST) if corpus.splits is None else ("validation rows", 1)
+    every = np.arange(len(corpus.labels))
+    lent, kind, needed = every, "rows", SMALLEST
+    if corpus.splits is not None:
+        validated = VALIDATION in corpus.splits
+        lent = np.flatnonzero(corpus.splits == (VALIDATION if validated else TEST))
+        kind, needed = ("validation rows", 1) if validated else ("test rows", 0)
     most = len(lent) - needed * clients
     if config.reference_rows > most:
         advice = f"lower data.reference_rows to {most} or less" if most >= 10 else "use fewer clients or more rows"
@@ -71,7 +84,7 @@ def deal(corpus: Corpus, config: DataConfig, clients: int, seed: int) -> Deal:
     rng = stream(seed, "reference")
     held, rest = draw(corpus, lent, config.reference_rows, rng)
     if corpus.splits is not None:
-        rest = np.setdiff1d(every, held)
+        rest = np.setdiff1d(every, held) if needed else every
     parts = partition(config, corpus.labels[rest], corpus.domains[rest], clients, seed)
     shares = [share(corpus, config, rest[part], client, seed) for client, part in enumerate(parts)]
     return Deal(rows_of(corpus, rng.permutation(held)), shares)
@@ -86,7 +99,7 @@ def share(corpus: Corpus, config: DataConfig, rows: NDArray[np.int64], client: i
     domains = {corpus.domain_names[d]: int(count) for d, count in zip(names, counts, strict=True)}
     train, validation, test = (rng.permutation(part) for part in (train, validation, test))
     labelled = ceil(config.labelled * len(train))  # the first of shuffled rows: which, no label has a say in
-    hidden = Rows([corpus.texts[row] for row in train[labelled:]], np.zeros(0, dtype=np.int64))
+    hidden = replace(rows_of(corpus, train[labelled:]), labels=np.zeros(0, dtype=np.int64))
     train_rows, validation_rows, test_rows = (rows_of(corpus, part) for part in (train[:labelled], validation, test))
     return Share(train_rows, hidden, validation_rows, test_rows, domains)
 
@@ -111,6 +124,8 @@ def as_given(
     """The rows of each split; of `data.rows`, three fifths to train on and one to validate with, and all test rows."""
     assert corpus.splits is not None
     train, validation, test = (rows[corpus.splits[rows] == split] for split in (TRAIN, VALIDATION, TEST))
+    if VALIDATION not in corpus.splits:
+        validation, train = draw(corpus, train, ceil(len(train) / LENT), rng)
     enough = len(train) and len(validation) and len(test)
     if not enough or 0 < config.rows < SMALLEST:
         held = f"{len(train)} rows to train on, {len(validation)} to validate and {len(test)} to test"
@@ -140,4 +155,6 @@ def draw(
 
 def rows_of(corpus: Corpus, rows: NDArray[np.int64]) -> Rows:
     """The rows themselves."""
+    if corpus.images is not None:
+        return Rows([], corpus.labels[rows], corpus.images[rows])
     return Rows([corpus.texts[row] for row in rows], corpus.labels[rows])

@@ -14,6 +14,8 @@ PURPOSES = {  # above 10 000, the most rounds: the draws of round r are seeded w
     "visit": 10_009,
     "shots": 10_010,
     "search": 10_011,
+    "batches": 10_012,
+    "hash": 10_013,
     "adapter": 10_020,
     "tuning": 10_021,
 }

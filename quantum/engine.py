@@ -77,6 +77,15 @@ class Engine:
             self._signs[id(places)] = torch.from_numpy(signs.T).to(probs_DB)
         return probs_DB.T @ self._signs[id(places)]
 
+    def check_memory(self, n_rows: int) -> None:
+        """Refuse a batch whose states do not fit."""
+        needed = self._needed(n_rows, 0)
+        if needed > self._memory:
+            raise RecipeError(
+                f"{n_rows} rows of {self.n_qubits} qubits need {needed / 2**30:.1f} GiB as exact states, above "
+                f"{self._memory / 2**30:.1f} GiB; use fewer qubits (student.qubits) or fewer rows at once"
+            )
+
     def encode(self, x_BN: Tensor) -> Encoded:
         """The states that every evaluation of a fit starts from."""
         x, theta = self._checked(x_BN, None)
@@ -128,12 +137,7 @@ class Engine:
         theta = torch.zeros(p) if theta_P is None else theta_P
         if theta.shape != (p,):
             raise ValueError(f"weights have shape {tuple(theta.shape)}; the ansatz takes ({p},)")
-        needed = self._needed(len(x_BN), 0)
-        if needed > self._memory:
-            raise RecipeError(
-                f"{len(x_BN)} rows of {self.n_qubits} qubits need {needed / 2**30:.1f} GiB as exact states, above "
-                f"{self._memory / 2**30:.1f} GiB; use fewer qubits (student.qubits) or fewer rows at once"
-            )
+        self.check_memory(len(x_BN))
         return x_BN.to(self.device, torch.float64), theta.to(self.device, torch.float64)
 
     def _needed(self, n_rows: int, kept: int) -> int:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from quantum.adam import adam, shift
 from quantum.cobyla import cobyla
-from quantum.search import EXACT_GRADIENT, Angles, Objective, Search, SpentError
+from quantum.search import Angles, Objective, Search, SpentError
 from quantum.spsa import spsa
-from recipes.schema import OptimiserConfig
+from recipes.schema import EXACT_GRADIENT, OptimiserConfig
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,8 @@ def minimise(
 
 def fewest(config: OptimiserConfig, shifts: int) -> int:
     """The least maxiter with which an optimiser moves at all; `shifts` is what one gradient from shifts takes."""
-    return {"cobyla": 2, "spsa": 4, "adam": EXACT_GRADIENT + 1, "shift": shifts + 1}[config.kind]
+    gradients = {"adam": EXACT_GRADIENT + 1, "shift": shifts + 1, "minibatch": EXACT_GRADIENT}
+    return {"cobyla": 2, "spsa": 4, **gradients}[config.kind]
 
 
 @cache  # once a process for each budget, not once a round

@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.streams import stream
+from recipes.schema import EXACT_GRADIENT
 
 Angles = NDArray[np.float64]
-
-EXACT_GRADIENT = 3  # evaluations
 
 
 class Objective(Protocol):

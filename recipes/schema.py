@@ -5,11 +5,11 @@ A section checks itself when it is made, from YAML or from Python, so an impossi
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from math import ceil, pi
 from string import ascii_letters, digits
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from recipes.executor import READOUT_ERRORS, split_executor
 from recipes.section import Between, RecipeError, Section, hints, refuse_changed, shown
@@ -17,13 +17,22 @@ from recipes.section import Between, RecipeError, Section, hints, refuse_changed
 DNA = ("genomic",)  # corpora of it; `text` may be
 KMER = {"tiny": 3, "lora": 6}  # teacher → letters of a word of DNA
 NAME = set(ascii_letters + digits + ".-_")
+EXACT_GRADIENT = 3  # evaluations that a pass of the rows with exact gradients costs; quantum/search.py says why
+SLOWEST = 1e-30  # learning rate that a decay over many rounds leaves
+MINIBATCHED = ("generator",)  # students of thousands of numbers, which `minibatch` alone trains
+UNSTAGED = ("noop", "generator")  # students that read rows as they are
+TextCorpus = Literal["synthetic", "reviews", "text", "genomic", "tweets", "senti", "stega", "topic"]
+ImageCorpus = Literal["digits", "fashion", "cifar10"]
+IMAGES = get_args(ImageCorpus)
+Grey = Literal["cnn", "cnn-relu", "cnn-7", "cnn-6", "cnn-4", "cnn-shallow", "cnn-deep", "cnn-small", "resnet"]
+Network = Literal[Grey, "digits", "digits-small", "vgg"]  # quantum/targets.py
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(Section):
-    """Which texts, and who holds them."""
+    """Which texts or images, and who holds them."""
 
-    corpus: Literal["synthetic", "reviews", "text", "genomic", "tweets", "senti", "stega", "topic"] = "synthetic"
+    corpus: Literal[TextCorpus, ImageCorpus] = "synthetic"
     path: str = ""  # `text` only: a file, a folder with one file a domain, or hf:owner/name
     text_column: str = "text"
     label_column: str = "label"
@@ -33,7 +42,7 @@ class DataConfig(Section):
     rows: Annotated[int, Between(0)] = (
         0  # most rows a client keeps, 6:2:2; 0 keeps all; a given test split is never cut
     )
-    reference_rows: Annotated[int, Between(10)] = 200  # held out for the server, never trained on
+    reference_rows: Annotated[int, Between(10)] = 200  # of the server, never trained on; data/split.py says which
     labelled: Annotated[float, Between(0, 1, above=True)] = 1.0  # share of the training rows that keep their labels
 
     def __post_init__(self) -> None:
@@ -61,10 +70,38 @@ class FeaturesConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GeneratorConfig(Section):
+    """What writes the weights of a classical network (QFed, arXiv:2601.09809); quantum/generator.py."""
+
+    by: Literal["circuit", "hash", "low-rank", "small", "full"] = "circuit"  # small and full train a network itself
+    target: Network = "cnn"  # of every client
+    targets: tuple[Network, ...] = ()  # one a client, in their order, in place of `target`
+    chunk: Annotated[int, Between(1, 100_000)] = 1  # weights that one basis state writes
+    blocks: Annotated[int, Between(2, 200)] = 16  # of the ring
+    widths: tuple[Annotated[int, Between(1, 4096)], ...] = (4, 20, 4)  # of the mapping network's hidden layers
+    activation: Literal["none", "tanh", "relu"] = "none"  # of those
+    spread: Annotated[float, Between(0.01, pi)] = pi  # angles begin evenly between −spread and spread
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if self.targets and self.by in ("small", "full"):
+            raise RecipeError(
+                f"targets names networks, and by is {self.by}, which averages their weights themselves: networks of "
+                f"different shapes have no average"
+            )
+        if self.targets:
+            refuse_changed(self, "targets stands in place of", "target")
+
+    def named(self) -> tuple[Network, ...]:
+        """Every network that a client may have, once."""
+        return tuple(dict.fromkeys(self.targets or (self.target,)))
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudentConfig(Section):
     """The small model every client trains, and whether its classical twin trains beside it."""
 
-    kind: Literal["vqc", "qcnn", "reupload", "noop"] = "vqc"
+    kind: Literal["vqc", "qcnn", "reupload", "generator", "noop"] = "vqc"
     readout: Literal["parity", "softmax"] = "parity"  # over the qubits that are read
     qubits: Annotated[int, Between(2, 12)] = 4
     feature_map: Literal["ry", "z", "zz"] = "ry"
@@ -73,9 +110,19 @@ class StudentConfig(Section):
     entanglement: Literal["linear", "reverse_linear", "circular", "full"] = "reverse_linear"  # not of a qcnn
     twin: bool = True
     size: Annotated[int, Between(1)] = 1497  # `noop`: how many numbers travel
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)  # `generator`
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
+        if self.kind == "generator":
+            unread = set(hints(StudentConfig)) - {"kind", "twin", "generator"}
+            refuse_changed(self, "a generator has no", *unread)
+            if self.twin and self.generator.by != "circuit":
+                raise RecipeError(
+                    f"twin is true; a generator by {self.generator.by} is a control itself: set student.twin to false"
+                )
+        elif self.generator != GeneratorConfig():
+            raise RecipeError(f"generator is set; a {self.kind} student has none: leave it out")
         if self.kind == "noop" and self.twin:
             raise RecipeError(
                 "twin is true; a noop student learns nothing, so it has no twin: set student.twin to false"
@@ -88,22 +135,46 @@ class StudentConfig(Section):
 class OptimiserConfig(Section):
     """How a student is trained in one visit, within a budget of objective evaluations."""
 
-    kind: Literal["cobyla", "spsa", "adam", "shift"] = "cobyla"  # shift: adam on gradients out of circuits alone
+    kind: Literal["cobyla", "spsa", "adam", "shift", "minibatch"] = "cobyla"  # shift: adam on gradients out of circuits
     maxiter: Annotated[int, Between(1, 100000)] = 30  # evaluations in the first round; quantum/search.py counts them
     rhobeg: Annotated[float, Between(0, above=True)] = 0.3  # `cobyla`: first step, radians or units of a weight
     a: Annotated[float, Between(0, above=True)] = 2.0  # `spsa`: gain of the first step
     c: Annotated[float, Between(0, above=True)] = 0.2  # `spsa`: how far its two points lie from the centre
-    learning_rate: Annotated[float, Between(0, above=True)] = 0.2  # `adam` and `shift`
+    learning_rate: Annotated[float, Between(0, above=True)] = 0.2  # `adam`, `shift` and `minibatch`
+    epochs: Annotated[int, Between(1, 10000)] = 1  # `minibatch`: passes of the rows in the first round, for a maxiter
+    batch: Annotated[int, Between(1, 1_000_000)] = 128  # `minibatch`: rows a step
+    decay: Annotated[float, Between(0.01, 1)] = 1.0  # `minibatch`: of the learning rate, a round
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
-        read = {"cobyla": {"rhobeg"}, "spsa": {"a", "c"}}.get(self.kind, {"learning_rate"})
-        refuse_changed(self, f"{self.kind} does not read", *({"rhobeg", "a", "c", "learning_rate"} - read))
+        read = OPTIMISER_READS.get(self.kind, {"maxiter", "learning_rate"})
+        every = set(hints(OptimiserConfig)) - {"kind"}
+        refuse_changed(self, f"{self.kind} does not read", *(every - read))
+
+    @property
+    def budget(self) -> int:
+        """Evaluations in the first round; an epoch is a pass with gradients."""
+        return EXACT_GRADIENT * self.epochs if self.kind == "minibatch" else self.maxiter
+
+    def at(self, number: int) -> "OptimiserConfig":
+        """The same in a round: η_t = η·decay^(t − 1)."""
+        rate = self.learning_rate * self.decay ** (number - 1)
+        return replace(self, learning_rate=max(rate, SLOWEST)) if self.decay < 1 else self
+
+
+OPTIMISER_READS = {
+    "cobyla": {"maxiter", "rhobeg"},
+    "spsa": {"maxiter", "a", "c"},
+    "minibatch": {"epochs", "batch", "learning_rate", "decay"},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistilConfig(Section):
-    """What a fit minimises beside the labels' loss: weight·KL(teacher‖student; T) + proximal/2·‖θ − θ_global‖²."""
+    """What a fit minimises beside the labels' loss: weight·KL(teacher‖student; T) + proximal/2·‖θ − θ_global‖².
+
+    T softens both sides; there is no factor T² before the KL, as quantum/guidance.py says.
+    """
 
     weight: Annotated[float, Between(0)] = 0.0  # λ
     temperature: Annotated[float, Between(0, above=True)] = 2.0  # T
@@ -124,7 +195,7 @@ class HardwareConfig(Section):
 class TeacherConfig(Section):
     """The model a client tunes and measures its student against."""
 
-    kind: Literal["tiny", "lora"] = "tiny"
+    kind: Literal["tiny", "lora", "none"] = "tiny"
     federate: Literal["none", "average", "ffa", "exact"] = "none"  # how adapters are averaged; strategies/adapters.py
     rounds: Annotated[int, Between(1)] = 1  # in how many of the first rounds clients tune and send; if federated
     merged_rank: Annotated[int, Between(0, 4096)] = 0  # `exact`: most ranks of the averaged adapter; 0 keeps all
@@ -151,6 +222,8 @@ class TeacherConfig(Section):
         Section.__post_init__(self)
         if not self.model:
             raise RecipeError("model is empty; it must be smollm2, a hub id, or a folder that begins with / . or ~")
+        if self.kind == "none" and self.federate != "none":
+            raise RecipeError(f"federate is {self.federate}; there is no teacher to federate: leave it out")
         if not self.targets or "" in self.targets or len(set(self.targets)) < len(self.targets):
             raise RecipeError(
                 f"targets is {shown(list(self.targets))}; it must name each module once, and at least one"
@@ -242,7 +315,7 @@ class Recipe(Section):
     name: str = "unnamed"
     seed: Annotated[int, Between(0, 2**31 - 1)] = 0
     rounds: Annotated[int, Between(1, 10000)] = 5
-    clients: Annotated[int, Between(2, 1000)] = 5
+    clients: Annotated[int, Between(1, 1000)] = 5
     threads: Annotated[int, Between(1, 256)] = 1  # per process; another count gives other bits
     executor: str = "exact"  # what runs the circuits of a fit: a word of EXECUTORS
     scored_by: Literal["exact", "executor"] = "exact"  # what runs those of the final scores; other losses are exact
@@ -271,6 +344,9 @@ class Recipe(Section):
             )
         self._check_executor()
         self._check_noop()
+        self._check_minibatch()
+        self._check_teacher()
+        self._check_images()
         self._check_words()
         if self.teacher.rounds > self.rounds:
             raise RecipeError(
@@ -313,6 +389,63 @@ class Recipe(Section):
         if self.distil.weight or self.distil.proximal:
             raise RecipeError("distil has a weight or a proximal; a noop student learns nothing: leave them out")
 
+    def _check_minibatch(self) -> None:
+        if self.student.kind in MINIBATCHED and self.optimiser.kind != "minibatch":
+            raise RecipeError(
+                f"optimiser.kind is {self.optimiser.kind}; a {self.student.kind} student is trained by minibatch alone"
+            )
+        if self.optimiser.kind == "minibatch" and self.student.kind not in MINIBATCHED:
+            raise RecipeError(
+                f"optimiser.kind is minibatch; a {self.student.kind} student is trained on all its rows at once: "
+                f"use cobyla, spsa, adam or shift"
+            )
+
+    def _check_teacher(self) -> None:
+        if self.teacher.kind != "none":
+            return
+        asked = {
+            "distil.weight": self.distil.weight,
+            "aggregate.tau": self.aggregate.tau,
+            "stop.delta": self.stop.delta,
+            "regulate.law": self.regulate.law if self.regulate.law != "none" else 0,
+        }
+        for key, value in asked.items():
+            if value:
+                raise RecipeError(f"{key} is {value}; it asks a teacher, and teacher.kind is none: leave it out")
+
+    def _check_images(self) -> None:
+        images, kind, generator = self.data.corpus in IMAGES, self.student.kind, self.student.generator
+        if images != (kind == "generator") and kind != "noop":
+            rows, readers = ("images", "generator and noop") if images else ("texts", "all but generator")
+            raise RecipeError(
+                f"student.kind is {kind}; corpus {self.data.corpus} holds {rows}, which these students read: {readers}"
+            )
+        if images and self.teacher.kind != "none":
+            raise RecipeError(f"teacher.kind is {self.teacher.kind}, which reads texts; with images it must be none")
+        if images and self.features != FeaturesConfig():
+            raise RecipeError("features is set; a student of images reads their pixels: leave it out")
+        if kind == "generator" and self.executor != "exact":
+            raise RecipeError(
+                f"executor is {shown(self.executor)}; a generator is trained exactly: leave it out, then try the "
+                f"trained one under noise with qflock noise"
+            )
+        if kind == "generator" and generator.by != "circuit" and self.aggregate.mean == "circular":
+            raise RecipeError(f"aggregate.mean is circular; a generator by {generator.by} has no angles: leave it out")
+        if generator.targets and len(generator.targets) != self.clients:
+            raise RecipeError(
+                f"student.generator.targets names {len(generator.targets)} networks for {self.clients} clients; "
+                f"name one for each client, or one for all with student.generator.target"
+            )
+        if self.data.corpus in ("fashion", "cifar10"):
+            decided = {"stop.epsilon": self.stop.epsilon, "select.by": self.select.by == "alignment"}
+            for key, by_test in decided.items():
+                if by_test and not (key == "select.by" and self.select.reference == "clients"):
+                    advice = ", or set select.reference to clients" if key == "select.by" else ""
+                    raise RecipeError(
+                        f"{key} would decide by the server's rows, which are the test set of {self.data.corpus}: "
+                        f"leave it out{advice}"
+                    )
+
     def _check_words(self) -> None:
         t, corpus = self.teacher, self.data.corpus
         if corpus not in (*DNA, "text"):
@@ -349,5 +482,19 @@ class Recipe(Section):
         return json.dumps(asdict(self), sort_keys=True)
 
     def digest(self) -> str:
-        """Twelve hex digits that name this recipe; a client refuses an assignment that carries another."""
-        return hashlib.sha256(self.as_json().encode()).hexdigest()[:12]
+        """Twelve hex digits that name this recipe; a client refuses an assignment that carries another.
+
+        Of the values that are not the defaults, so that a key which is added later leaves a run its name.
+        """
+        changed = json.dumps(unlike(asdict(self), asdict(Recipe())), sort_keys=True)
+        return hashlib.sha256(changed.encode()).hexdigest()[:12]
+
+
+def unlike(values: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+    """The values that differ, group by group."""
+    found = {}
+    for key, value in values.items():
+        here = unlike(value, others[key]) if isinstance(value, dict) else value
+        if here != ({} if isinstance(value, dict) else others[key]):
+            found[key] = here
+    return found

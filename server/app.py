@@ -45,7 +45,7 @@ def main(grid: Grid, context: Context) -> None:
         reference = Reference(recipe)
         state = checkpoint.newest(folder, recipe.digest())
         ledger.rewind(state.round if state else 0)
-        roster = Roster(grid, recipe, run)
+        roster = Roster(grid, recipe, run, reference.corpus)
         roster.meet(ledger.append)
         if state is None:
             shared = prepare.agree(grid, recipe, run, roster, reference.stages, ledger.append)

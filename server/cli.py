@@ -142,6 +142,35 @@ def resume(
     launch(unfinished(run), run.resolve, on=on, secure=secure or kept, spend=spend, spent=spent_in(run))
 
 
+@command.command()
+def export(run: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a finished run")]) -> None:
+    """Write the classical network that a generator was trained to write, and prove that it runs by itself."""
+    from server.export import export as exported
+
+    for one in exported(run):
+        typer.echo(
+            f"{', '.join(str(run / 'export' / file) for file in one.files)}: {one.target}, {one.parameters:,} weights, "
+            f"{one.accuracy:.2%} of {one.rows:,} rows right, as in the ledger; ran without anything quantum"
+        )
+
+
+@command.command()
+def noise(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a finished run of a generator")],
+    level: Annotated[list[str] | None, typer.Option(help="an executor, such as shots or noisy:guadalupe")] = None,
+    shots: Annotated[int, typer.Option(min=1, help="of every run of the circuit")] = 10_000,
+    steps: Annotated[int, typer.Option(min=0, help="of fine-tuning under the noise")] = 0,
+    go_on: Annotated[bool, typer.Option("--go-on", help="also do what is expected to take hours")] = False,
+) -> None:
+    """Run a trained generator under noise: the accuracy lost at each level, and after fine-tuning there."""
+    from rich.console import Console
+
+    from server.noise import noise as measured
+    from server.noise import table
+
+    Console().print(table(measured(run, level or [], shots=shots, steps=steps, go_on=go_on)))
+
+
 def resolved(recipe: str, set_: list[str] | None, clients: int | None, seed: int | None) -> Recipe:
     """The recipe with the command line's changes."""
     overrides: list[Any] = list(set_ or [])

@@ -39,8 +39,9 @@ class Row:
 
     group: str
     arm: str
+    parameters: int | None  # that travel; a baseline has none, and no loss
     accuracy: Estimate
-    loss: float | None  # means over seeds; a baseline has none
+    loss: float | None  # as what follows, means over seeds
     evaluations: float | None
     bytes: float
     seconds: float
@@ -127,6 +128,7 @@ def row(group: Group, arm: str) -> Row:
     return Row(
         group.label,
         arm,
+        runs[0].parameters(arm) if trained else None,
         estimate([run.accuracy(arm) for run in runs]),
         mean([run.trace(arm, "reference_loss")[-1] for run in runs]) if trained else None,
         mean([run.evaluations(arm) for run in runs]) if trained else None,

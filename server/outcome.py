@@ -42,6 +42,11 @@ class Outcome:
             found.append(line["arms"][arm][key] if arm in line["arms"] else found[-1])
         return found
 
+    def parameters(self, arm: str) -> int | None:
+        """Numbers that travel; None in a ledger of before they were noted."""
+        found: int | None = next(line["arms"][arm].get("parameters") for line in self.rounds if arm in line["arms"])
+        return found
+
     def evaluations(self, arm: str) -> int:
         """Objective evaluations of all clients in all rounds."""
         return sum(client["evaluations"] for client in visits(self.rounds, arm))

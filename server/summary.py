@@ -10,11 +10,13 @@ from rich.text import Text
 from server.ledger import Line, lines, visits
 
 ALONE = ("head", "logistic", "majority")  # what needs no student
-LEGEND = (
-    "head: the linear head that the reduction was trained with, no student · logistic: all features, a client's rows "
-    "alone · majority: its commonest class · admitted: rounds, by arm · one run: a difference in `all` of less than "
-    "about {margin:.1%} is chance"
-)
+LEGEND = {
+    "head": "the linear head that the reduction was trained with, no student",
+    "logistic": "all features, a client's rows alone",
+    "majority": "its commonest class",
+    "admitted": "rounds, by arm",
+}
+CHANCE = "one run: a difference in `all` of less than about {:.1%} is chance"
 
 
 def summary(folder: Path) -> Group:
@@ -22,16 +24,16 @@ def summary(folder: Path) -> Group:
     ledger = lines(folder)
     score = next(line for line in ledger if line["kind"] == "score")
     rounds = [line for line in ledger if line["kind"] == "round"]
-    names = list(score["arms"])
+    names, alone = list(score["arms"]), [name for name in ALONE if score.get(name) is not None]
     table = Table(title="accuracy on the clients' test rows", title_justify="left")
-    for column in ("client", "rows", *names, *ALONE, "admitted"):
+    for column in ("client", "rows", *names, *alone, "admitted"):
         table.add_column(column, justify="right")
     for client, found in score["clients"].items():
-        values = [found["accuracy"][name] for name in names] + [found[name] for name in ALONE]
+        values = [found["accuracy"][name] for name in names] + [found[name] for name in alone]
         table.add_row(client, str(found["examples"]), *cells(values), admitted(int(client), names, rounds))
     table.add_section()
     total = sum(found["examples"] for found in score["clients"].values())
-    values = [score["arms"][name]["accuracy"] for name in names] + [score[name] for name in ALONE]
+    values = [score["arms"][name]["accuracy"] for name in names] + [score[name] for name in alone]
     table.add_row("all", str(total), *cells(values), "", style="bold")
     costs = [cost(name, rounds) for name in names]
     if scored := sum(found.get("shots", 0) for found in score["clients"].values()):
@@ -40,12 +42,18 @@ def summary(folder: Path) -> Group:
     seconds = ledger[-1]["seconds"].get("run", 0.0)
     return Group(
         table,
-        Text(LEGEND.format(margin=1.96 * (0.5 / total) ** 0.5), style="dim"),
+        Text(legend([*alone, "admitted"], total), style="dim"),
         *(Text(line) for line in costs),
         Text(teachers(rounds)),
         Text(regulated(rounds)),
         Text(f"bytes: {up:,} up, {down:,} down, features and {len(rounds)} rounds together · {seconds:.0f} s"),
     )
+
+
+def legend(columns: list[str], rows: int) -> str:
+    """What the columns mean, and how far two of them differ by chance on so many test rows."""
+    said = [f"{name}: {LEGEND[name]}" for name in columns]
+    return " · ".join([*said, CHANCE.format(1.96 * (0.5 / rows) ** 0.5)])
 
 
 def admitted(client: int, names: list[str], rounds: list[Line]) -> str:

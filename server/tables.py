@@ -5,6 +5,7 @@ import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, Group
 from rich.table import Table
@@ -18,7 +19,18 @@ def tables(comparison: Comparison) -> list[Table]:
     """Every arm's accuracy and costs, then every paired difference."""
     interval = f"{LEVEL:.0%} interval"
     arms = Table(title="accuracy on the clients' test rows, means over seeds", title_justify="left")
-    for name in ("recipe", "arm", "seeds", "accuracy", interval, "loss", "evaluations", "bytes", "seconds"):
+    for name in (
+        "recipe",
+        "arm",
+        "seeds",
+        "parameters",
+        "accuracy",
+        interval,
+        "loss",
+        "evaluations",
+        "bytes",
+        "seconds",
+    ):
         arms.add_column(name, justify="left" if name in ("recipe", "arm") else "right", no_wrap=name != "recipe")
     for index, row in enumerate(comparison.rows):
         last = index + 1 == len(comparison.rows) or comparison.rows[index + 1].group != row.group
@@ -26,7 +38,10 @@ def tables(comparison: Comparison) -> list[Table]:
         if row.loss is not None and row.evaluations is not None:
             costs = [f"{row.loss:.3f}", f"{row.evaluations:,.0f}", f"{row.bytes:,.0f}", f"{row.seconds:.0f}"]
         found = row.accuracy
-        arms.add_row(row.group, row.arm, str(found.n), f"{found.mean:.1%}", spanned(found), *costs, end_section=last)
+        size = "" if row.parameters is None else f"{row.parameters:,}"
+        arms.add_row(
+            row.group, row.arm, str(found.n), size, f"{found.mean:.1%}", spanned(found), *costs, end_section=last
+        )
     differences = Table(title="differences, paired by seed, in percentage points", title_justify="left")
     for name in ("difference", "seeds", "won", "lost", "mean", interval, "detectable"):
         differences.add_column(name, justify="left" if name == "difference" else "right", no_wrap=name != "difference")
@@ -79,29 +94,21 @@ def as_csv(comparison: Comparison) -> str:
     heads = ("kind", "recipe", "arm", "seeds", "mean", "low", "high", "t_low", "t_high", "detectable")
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
-    out.writerow([*heads, "reference_loss", "evaluations", "bytes", "seconds", "won", "lost", "reading"])
+    out.writerow([*heads, "reference_loss", "evaluations", "bytes", "seconds", "parameters", "won", "lost", "reading"])
     for row in comparison.rows:
         found = row.accuracy
         ends = [*(found.interval or ("", "")), "", "", ""]
-        costs = [row.loss, row.evaluations, row.bytes, row.seconds] if row.loss is not None else ["", "", "", ""]
+        costs: list[Any] = [row.loss, row.evaluations, row.bytes, row.seconds, row.parameters]
+        costs = ["" if cost is None or row.loss is None else cost for cost in costs]
         out.writerow(["accuracy", row.group, row.arm, found.n, found.mean, *ends, *costs, "", "", ""])
     for pair in comparison.pairs:
         gap = pair.found
         ends = [*(gap.interval or ("", "")), *(gap.t_interval or ("", ""))]
-        least, blank = "" if gap.detectable is None else gap.detectable, [""] * 4
+        least, blank = "" if gap.detectable is None else gap.detectable, [""] * 5
         out.writerow(
             [
-                "difference",
-                pair.better,
-                pair.other,
-                gap.n,
-                gap.mean,
-                *ends,
-                least,
-                *blank,
-                gap.won,
-                gap.lost,
-                reading(pair),
+                *("difference", pair.better, pair.other, gap.n, gap.mean, *ends, least),
+                *(*blank, gap.won, gap.lost, reading(pair)),
             ]
         )
     return text.getvalue()

@@ -30,7 +30,7 @@ def unscored(score: Score, arms: Iterable[str]) -> str | None:
     if score.examples < 1:
         return f"scored {score.examples} rows"
     for name in ("majority", "logistic", "head"):
-        if not math.isfinite(getattr(score, name)):
+        if (value := getattr(score, name)) is not None and not math.isfinite(value):
             return f"{name} is {getattr(score, name)}"
     for arm in arms:
         if arm not in score.loss or arm not in score.accuracy:

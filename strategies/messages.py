@@ -21,6 +21,7 @@ class Assignment:
     kind: Kind
     run: str  # names the client's memory
     recipe_digest: str
+    corpus_digest: str = ""  # `prepare`: of the server's corpus, in a hello
     round: int = 0
     stage: str = ""  # `prepare`: which feature stage is being agreed on; "" only says hello
     memory_round: int = 0  # `train`: the round whose memory to start from; 0 is none
@@ -86,8 +87,8 @@ class Score:
     loss: dict[str, float]  # arm → cross-entropy in nats
     confusion: dict[str, list[list[int]]]  # arm → test rows by class (row of the matrix) and answer (column)
     majority: float  # accuracy of always answering this client's most frequent training class
-    logistic: float  # accuracy of logistic regression on the client's unreduced features, trained on its rows alone
-    head: float  # accuracy of the linear head that the reduction was trained with; as `majority` when there is none
+    logistic: float | None  # of logistic regression on the client's unreduced features, trained on its rows alone
+    head: float | None  # of the linear head that the reduction was trained with; None, as above, where there is none
     shots: int
     seconds: float
     exact_loss: dict[str, float] = field(default_factory=dict)  # as `loss` on the exact engine, where that is another

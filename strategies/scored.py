@@ -21,10 +21,9 @@ def scored(scores: Sequence[Score], arms: Sequence[str]) -> dict[str, Any]:
         }
         for name in arms
     }
-    alone = {
-        name: pooled(scores, [getattr(score, name) for score in scores]) for name in ("head", "logistic", "majority")
-    }
-    return {"arms": found, **alone, "clients": clients}
+    alone = {name: [getattr(score, name) for score in scores] for name in ("head", "logistic", "majority")}
+    baselines = {name: pooled(scores, values) for name, values in alone.items() if None not in values}
+    return {"arms": found, **baselines, "clients": clients}
 
 
 def pooled(scores: Sequence[Score], values: Sequence[float]) -> float:

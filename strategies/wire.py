@@ -91,7 +91,7 @@ def sender(said: Report | Tuned) -> str:
 
 def typed(said: Said) -> Said:
     """The reply itself, once every value in it has the type that its field says."""
-    kinds: dict[Any, Any] = {int: int, float: int | float, str: str}  # all else is a dict
+    kinds: dict[Any, Any] = {int: int, float: int | float, str: str, float | None: int | float | None}  # else a dict
     for field in fields(said):
         value = getattr(said, field.name)
         if isinstance(value, bool) or not isinstance(value, kinds.get(field.type, dict)):

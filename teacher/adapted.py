@@ -61,11 +61,15 @@ class Adapted:
 
     def logits(self, ids_BS: Any, mask_BS: Any, states_BSD: Any = None) -> Any:
         """(B, K) float32; from the states that enter the top layers, where they are given."""
+        return self.head(self.states(ids_BS, mask_BS, states_BSD))
+
+    def states(self, ids_BS: Any, mask_BS: Any, states_BSD: Any = None) -> Any:
+        """(B, D) of the last real token, after all layers."""
         device = self._llm.device
         self._given["states"] = None if states_BSD is None else states_BSD.to(device)
         mask = mask_BS.to(device)
         end = self._llm(input_ids=ids_BS.to(device), attention_mask=mask, use_cache=False).last_hidden_state
-        return self.head(last(end, mask))
+        return last(end, mask)
 
     def learnt(self, federate: str) -> list[Any]:
         """The parameters that tuning moves: all, or under ffa all but A, which is every client's."""

@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,11 @@ class LoraTeacher:
         facts = f"{self._facts()} {named(self.adapter())}"
         return softened(kept("logits", facts, texts, self.n_classes, lambda: self._logits(texts)), temperature)
 
+    def features(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(B, D) what the head reads; a student of these needs the tuned LLM at inference, so no recipe offers them."""
+        llm = self._adapted()
+        return self._passed(texts, llm.head.in_features, llm.states)
+
     def adapter(self) -> Arrays:
         """Every A, B and the head, float32; before tuning those that every client of a seed starts from."""
         if self._arrays is None:
@@ -196,17 +201,21 @@ class LoraTeacher:
 
     def _logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(B, K), in the same batches whoever asks."""
+        return self._passed(texts, self.n_classes, self._adapted().logits)
+
+    def _passed(self, texts: Sequence[str], columns: int, output: Callable[..., Any]) -> NDArray[np.float32]:
+        """(B, columns) of what the adapted LLM puts out."""
         import torch
 
         llm = self._adapted()
         llm.write(self.adapter())
         llm.drop(False)
         tokens, lower = self._tokens(texts)
-        logits_BK = np.zeros((len(texts), self.n_classes), np.float32)
+        found = np.zeros((len(texts), columns), np.float32)
         for rows in batches(tokens, self.config.batch):
             with torch.inference_mode():
-                logits_BK[rows] = llm.logits(*padded(tokens, rows), lower(rows) if lower else None).cpu().numpy()
-        return logits_BK
+                found[rows] = output(*padded(tokens, rows), lower(rows) if lower else None).cpu().numpy()
+        return found
 
 
 def named(adapter: Arrays) -> str:

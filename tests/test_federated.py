@@ -84,6 +84,9 @@ class ScriptedClients:
         return Report(client=client, arm=arm, arrays=moved, examples=10 + 7 * client, **facts)
 
 
+CORPUS = {"source": "here", "rows": 60, "digest": "abc"}
+
+
 def fresh(arms=("student", "twin")):
     return State(arms={name: ArmState(arrays={"theta": np.zeros(3, np.float32)}) for name in arms})
 
@@ -468,7 +471,7 @@ def meet(grid_of, monkeypatch):
         written = []
         grid = grid_of(answer, len(numbers), shuffle, numbers=numbers)
         try:
-            roster = Roster(grid, recipe, "run")
+            roster = Roster(grid, recipe, "run", CORPUS)
             roster.meet(written.append)
             return roster.nodes, written[0], grid
         except RunFailedError as error:
@@ -491,7 +494,7 @@ def test_a_node_that_joins_late_is_met_too(grid_of):
     asked = iter(range(100))
     here = grid.get_node_ids
     grid.get_node_ids = lambda: (grid.clients.update([late]) if next(asked) == 2 else None, here())[1]
-    roster = Roster(grid, recipe_of(), "run")
+    roster = Roster(grid, recipe_of(), "run", CORPUS)
     roster.meet(lambda line: None)
     assert list(roster.nodes) == [0, 1, 2, 3]
     assert len(grid.sent) == 4
@@ -499,7 +502,7 @@ def test_a_node_that_joins_late_is_met_too(grid_of):
 
 def test_a_node_that_dies_while_it_is_greeted_is_met_once_it_is_back(grid_of):
     grid = Restarts(grid_of(ScriptedClients(), 4), lambda asked: True)
-    roster, written = Roster(grid, recipe_of(), "run"), []
+    roster, written = Roster(grid, recipe_of(), "run", CORPUS), []
     roster.meet(written.append)
     assert roster.nodes[1] == Restarts.AGAIN
     assert (written[0]["clients"], written[0]["failed"]) == ([0, 1, 2, 3], {})
@@ -763,7 +766,7 @@ def test_a_client_whose_node_dies_in_a_stage_is_asked_again_or_left_out_of_the_e
 
     recipe, written = recipe_of("deadline_seconds=0.2", f"on_loss={on_loss}"), []
     grid = Restarts(grid_of(answer, 4), lambda asked: bool(asked.stage))
-    roster = Roster(grid, recipe, "run")
+    roster = Roster(grid, recipe, "run", CORPUS)
     roster.meet(lambda line: None)
     shared = prepare.agree(grid, recipe, "run", roster, [Counting()], written.append)
     assert [line["clients"] for line in written] == [present, [0, 1, 2, 3]]
@@ -773,7 +776,7 @@ def test_a_client_whose_node_dies_in_a_stage_is_asked_again_or_left_out_of_the_e
 def federation_on(grid, recipe, dies_in, keeps):
     """The lines that a federation writes with a real roster over a grid that may lose a node."""
     lines, grid = [], Restarts(grid, dies_in, keeps)
-    roster = Roster(grid, recipe, "run")
+    roster = Roster(grid, recipe, "run", CORPUS)
     roster.meet(lambda line: None)
     federated = Federated(
         recipe,

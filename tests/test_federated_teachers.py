@@ -14,6 +14,7 @@ from recipes.load import load
 from recipes.section import InputError
 from server import checkpoint
 from server.ledger import lines, untimed
+from server.plan import federating
 from server.summary import regulated
 from strategies.adapters import RULES
 from strategies.failure import RunFailedError
@@ -73,6 +74,10 @@ def test_the_averaged_teacher_travels_down_once_and_teaches_from_the_next_round(
     assert "teacher" not in second
     assert first["bytes_up"] - second["bytes_up"] == second["bytes_down"] - third["bytes_down"] == 3 * ADAPTER
     assert first["bytes_down"] == third["bytes_down"]
+    priced = (
+        f"adapters of {ADAPTER:,} a client in round 1, at most {ADAPTER:,} back and from round 2 on, {3 * ADAPTER:,} "
+    )
+    assert federating(recipe, 2) == f"{priced}in all"
     state = checkpoint.newest(folder, recipe.digest())
     mean = averaged(recipe, [tuned(who) for who in clients])
     for name, array in mean.items():

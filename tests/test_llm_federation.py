@@ -111,3 +111,21 @@ def test_a_client_that_cannot_tune_its_teacher_says_so_and_the_federation_goes_o
     assert [report["1"]["teacher_loss"] for report in reports] == [log(2)] * 2
     assert reports[0]["0"]["note"] == ""
     assert ledger[-1]["state"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        ("data.partition=shards data.shards=1", "all 24 training rows are of class [01], so there is nothing to learn"),
+        ("data.labelled=0.1", "3 training rows are too few to tune a teacher; it needs 4"),
+    ],
+)
+def test_clients_whose_rows_teach_no_llm_say_so_and_their_students_learn(overrides, reason, run_here, config, loads):
+    ledger = lines(run_here("one", config | {"override": overrides}, 2))
+    reports = [line["arms"]["student"]["clients"] for line in ledger if line["kind"] == "round"]
+    assert [sorted(report) for report in reports] == [["0", "1"]] * 2
+    for report in reports:
+        for said in report.values():
+            assert re.fullmatch(f"no teacher of its own: {reason}", said["note"])
+    assert not loads
+    assert ledger[-1]["state"] == "completed"

@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from client.lessons import travels
 from recipes.schema import TeacherConfig
 from recipes.section import InputError
 from server.folder import APP
 from teacher import lora
 from teacher.kept import one_thread
 from teacher.protocol import TeacherError, teacher
+from teacher.size import adapter_bytes
+from teacher.soft_labels import softened
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -249,6 +252,16 @@ def test_under_ffa_a_stays_what_every_client_started_from(config):
     assert moved == {"/B", "ht", "as"}  # the head's weight and bias
 
 
+@pytest.mark.parametrize("federate", ["average", "ffa", "exact"])
+@pytest.mark.parametrize("layers", [2, 0])
+def test_the_size_of_what_travels_is_known_without_the_weights(family, federate, layers, config, loads):
+    asked = config(family, federate=federate, layers=layers, rank=3)
+    known = adapter_bytes(asked, 3, 3)
+    assert not loads
+    sent = [array for name, array in teacher(asked, 3).adapter().items() if travels(name, federate)]
+    assert known == sum(array.nbytes for array in sent)
+
+
 def test_under_exact_an_adapter_of_other_ranks_has_the_same_logits_and_can_be_tuned_further(config):
     asked = config(federate="exact")
     one, two = shaken(teacher(asked, 2)), teacher(asked, 2)
@@ -422,3 +435,11 @@ def test_the_threads_of_torch_are_known_without_it(said):
     told = subprocess.run([sys.executable, "-c", asks], env=environment, capture_output=True, text=True, check=True)
     known, used = told.stdout.split()
     assert known == used
+
+
+def test_the_features_of_a_tuned_teacher_are_what_its_head_reads(config):
+    one, (texts, labels) = teacher(config(epochs=1), 2), rows(12, 0)
+    one.tune(texts, labels, texts, labels)
+    head = one.adapter()
+    logits = one.features(texts) @ head["head/weight"].T + head["head/bias"]
+    assert_allclose(softened(logits, 1.0), one.soft_labels(texts, 1.0), atol=1e-5)

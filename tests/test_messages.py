@@ -23,7 +23,7 @@ FLOATS = st.floats(allow_nan=False)
 COUNTS = st.integers(0, 10**12)
 MATRICES = st.lists(st.lists(COUNTS, max_size=2), max_size=2)
 COUNTED = st.dictionaries(NAMES, COUNTS, max_size=2)
-SOUND = {bool: st.booleans(), str: st.text(), int: COUNTS, float: FLOATS}
+SOUND = {bool: st.booleans(), str: st.text(), int: COUNTS, float: FLOATS, float | None: FLOATS | st.none()}
 
 
 def said(what, known=None):
@@ -149,6 +149,7 @@ def test_every_kind_of_visit_has_its_flower_message_type(kind, type_):
         "kind": kind,
         "run": "r",
         "recipe_digest": "d",
+        "corpus_digest": "",
         "round": 0,
         "stage": "",
         "memory_round": 0,

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 HEAVY = ("qiskit", "scipy.optimize", "torch", "transformers", "flwr")
-TORCH = {"engine", "tensors", "passes", "compiled"}  # the engine with gradients is PyTorch's
+TORCH = {  # gradients and networks are PyTorch's
+    *("engine", "tensors", "passes", "compiled"),
+    *("minibatch", "generator", "targets", "image_student", "export"),
+}
 MODULES = [
     f"{folder}.{path.stem}"
     for folder in ("quantum", "teacher")

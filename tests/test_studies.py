@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from bench import ablation as ablation_study
-from bench import sensitivity
+from bench import llm_qfl, sensitivity
 from bench.tables import TABLES
 from recipes.load import load, sweep_of
 from recipes.section import InputError
@@ -91,7 +91,7 @@ def test_the_ablation_in_the_readme_is_the_one_on_the_terminal_with_its_source(t
     results = json.loads(json.dumps(ablation_study.measured(recipe, sweep, outcomes)))
     assert (results["recipe_digest"], results["seeds"]) == (load(recipe).digest(), [0, 1, 2])
     assert str(tmp_path) not in json.dumps(results)
-    text = TABLES["ablation"](results)
+    text = TABLES["ablation-llm-qfl-reviews"](results)
     assert "| regulation + selection (50%) | twin |" in text
     assert "Work: to the loss at which plain student ends, full student takes as many evaluations" in text
     assert text.endswith(f"Recipe `whole` ({results['recipe_digest']}), seeds 0 to 2, qflock 0.1.0 abc.")
@@ -111,3 +111,25 @@ def test_a_study_of_a_recipe_without_such_a_sweep_is_refused(monkeypatch):
             sensitivity.main()
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_recipe_of_the_llm_qfl_study_is_one_line_with_its_twin_and_what_the_seeds_allow(tmp_path, run_of, recipe):
+    outcomes = []
+    for seed in range(3):
+        one = load(recipe, [f"seed={seed}"])
+        scores = {"student": 0.80 + seed / 100, "twin": 0.70 + seed / 100 + seed / 1000}
+        outcomes.append(outcome(run_of(tmp_path / str(seed), one, scores, teacher_accuracy=lambda _: 0.6)))
+    row = json.loads(json.dumps(llm_qfl.measured(recipe, [], outcomes[::-1])))
+    assert row["seeds"] == [0, 1, 2]
+    assert row["accuracy"]["student"] == pytest.approx([0.80, 0.81, 0.82])
+    assert row["taught"] == "tiny"
+    assert row["teacher"] == [0.6] * 3
+    text = TABLES["llm-qfl"]({"rows": [row]})
+    assert "| 81.0% | 71.1% | **+9.9 (+9.7 to +10.1)** |" in text
+    assert "qflock 0.1.0 abc." in text
+
+
+def test_every_row_of_the_llm_qfl_studies_is_a_recipe():
+    for rows in llm_qfl.STUDIES.values():
+        for name, changes in rows:
+            assert load(name, changes).name == name

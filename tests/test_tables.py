@@ -1,11 +1,11 @@
-"""The README's tables are what bench/results says."""
+"""The tables of both READMEs are what bench/results says."""
 
 import json
 
 import pytest
 
 from bench import reviews
-from bench.tables import README, RESULTS, TABLES, named, rendered
+from bench.tables import PAGES, RESULTS, TABLES, named, rendered
 from recipes.load import load
 from recipes.section import InputError
 from server.outcome import outcome
@@ -13,24 +13,32 @@ from server.outcome import outcome
 RUN_AGAIN = "run: make tables"
 
 
-def test_the_readme_shows_the_committed_results():
-    text = README.read_text(encoding="utf-8")
-    assert rendered(text, RESULTS) == text, RUN_AGAIN
+def test_the_readmes_show_the_committed_results():
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert rendered(text, RESULTS) == text, RUN_AGAIN
 
 
-def test_every_committed_result_that_can_be_drawn_has_its_place_in_the_readme():
-    assert sorted(named(README.read_text(encoding="utf-8"))) == sorted(
+def test_every_committed_result_that_can_be_drawn_has_its_place_in_a_readme():
+    assert sorted(name for page in PAGES for name in named(page.read_text(encoding="utf-8"))) == sorted(
         name for name in TABLES if (RESULTS / f"{name}.json").exists()
     )
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in ("reviews", "ablation", "sensitivity") if (RESULTS / f"{name}.json").exists()]
-)
-def test_a_committed_study_is_of_the_shipped_recipe(name):
-    results = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    assert results["recipe_digest"] == load(results["recipe"]).digest(), f"it has changed; run: {results['command']}"
-    assert "dirty" not in results["commit"]
+def studies():
+    """(file, what it says of one shipped recipe) of all committed results."""
+    for path in sorted(RESULTS.glob("*.json")):
+        results = json.loads(path.read_text(encoding="utf-8"))
+        for row in [results, *results.get("rows", [])]:
+            if {"recipe", "recipe_digest"} <= row.keys():
+                yield pytest.param(row, id=f"{path.stem} {row['recipe']}{row.get('changes', '')}")
+
+
+@pytest.mark.parametrize("row", studies())
+def test_a_committed_study_is_of_the_shipped_recipe(row):
+    recipe = load(row["recipe"], row.get("changes", []))
+    assert row["recipe_digest"] == recipe.digest(), f"it has changed; run: {row['command']}"
+    assert "dirty" not in row["commit"]
 
 
 def test_a_number_that_changes_changes_the_text_and_rendering_twice_changes_nothing(tmp_path):
@@ -47,20 +55,24 @@ def test_a_number_that_changes_changes_the_text_and_rendering_twice_changes_noth
 
 def test_a_table_without_numbers_is_one_line(tmp_path):
     for name in ("reviews", "nothing"):
-        with pytest.raises(InputError, match=rf"^README.md has a table {name}, but there is no {name}.json"):
+        with pytest.raises(InputError, match=rf"^a README.md has a table {name}, but there is no {name}.json"):
             rendered(f"<!-- table: {name} -->\n<!-- /table -->", tmp_path)
 
 
 def test_the_results_file_says_what_its_numbers_depend_on(tmp_path, run_of):
     outcomes = [
         outcome(
-            run_of(tmp_path / str(seed), load("reviews", [f"seed={seed}"]), {"student": 0.8 + seed / 100, "twin": 0.8})
+            run_of(
+                tmp_path / str(seed),
+                load("llm-qfl-reviews", [f"seed={seed}"]),
+                {"student": 0.8 + seed / 100, "twin": 0.8},
+            )
         )
         for seed in range(3)
     ]
     results = json.loads(json.dumps(reviews.measured(outcomes)))
     assert (results["commit"], results["seeds"]) == ("0.1.0 abc", [0, 1, 2])
-    assert results["recipe_digest"] == load("reviews").digest()
+    assert results["recipe_digest"] == load("llm-qfl-reviews").digest()
     assert results["rows"][0]["values"] == pytest.approx([0.8, 0.81, 0.82])
     assert results["difference"]["reading"].startswith("student against twin: ")
     assert results["difference"]["reading"][1:] in reviews.note(results)

@@ -1,10 +1,12 @@
-"""The circuits of bench/gradients.py as lists of gates, for every peer to draw in its own words. Standard library only.
+"""The circuits of bench/gradients.py as lists of gates, for every peer to draw in its own words. Standard library only,
+but for images.
 
 A gate is a name, its qubits and what its angles are: numbers of weights, or ("x", i) for feature i.
 """
 
 from collections.abc import Iterator
 from itertools import count
+from typing import Any
 
 Gate = tuple[str, tuple[int, ...], tuple]
 
@@ -33,6 +35,14 @@ def layered(qubits: int, reps: int) -> Iterator[Gate]:
             yield "rz", (qubit,), (next(angle),)
         for qubit in range(qubits):
             yield "cx", (qubit, (qubit + 1) % qubits), ()
+
+
+def images(rows: int) -> tuple[Any, Any]:
+    """Random images of 28×28 and classes, the same for every side that has NumPy."""
+    import numpy as np
+
+    draws = np.random.default_rng(0)
+    return draws.integers(0, 256, (rows, 1, 28, 28), dtype=np.uint8), draws.integers(0, 10, rows)
 
 
 def reversed_bits(values: list[float], qubits: int) -> list[float]:

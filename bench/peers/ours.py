@@ -74,5 +74,27 @@ def layered(
     return work
 
 
+def qfed(
+    beta: list[float], gamma: list[float], batch: int, batches: int, by: str, activation: str, kernel: str
+) -> Timed:
+    """Training steps of a generator, or of its network by itself."""
+    import torch
+    from gates import images
+
+    from quantum.generator import Generator
+    from quantum.image_student import ImageStudent
+    from recipes.schema import GeneratorConfig
+
+    torch.set_num_threads(1)
+    one = ImageStudent(GeneratorConfig(by=by, activation=activation), 10)
+    arrays = one.initial(0)
+    if by == "circuit":
+        arrays = {"beta": np.array(beta, np.float32), "gamma": np.array(gamma, np.float32)}
+        one.writer = Generator(one.config, one.size, kernel)
+    x, y = images(batch * batches)
+    optimiser = OptimiserConfig(kind="minibatch", batch=batch, learning_rate=1e-12)
+    return lambda: list(one.fit(arrays, x, y, optimiser, 3).losses)
+
+
 if __name__ == "__main__":
-    serve({"vqc_fit": vqc_fit, "ring": ring, "layered": layered}, "0.1.0")
+    serve({"vqc_fit": vqc_fit, "ring": ring, "layered": layered, "qfed": qfed}, "0.1.0")

@@ -1,0 +1,125 @@
+"""LLM-QFL on every corpus, beside plain federated learning and the paper's settings: `python -m bench.llm_qfl`.
+
+Every recipe over three seeds; what is done is not done again. A second table moves one recipe from the exact engine to
+shots, a noisy device and IBM's primitives, a third changes teachers and students. Speed moves no number.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from bench.study import Results, asked, origin, write
+from recipes.load import load
+from server.jobs import finish
+from server.ledger import visits
+from server.outcome import Outcome
+from server.statistics import LEVEL, difference, mean
+from server.sweep import planned
+
+FOLDER = Path(__file__).parent / "results"
+CORPORA = ("reviews", "topic", "tweets", "senti", "stega", "genomic")
+FORMS = ("plain-qfl-{}", "llm-qfl-{}", "llm-qfl-{}-paper")
+Row = tuple[str, list[str]]  # a recipe, and what is changed in it
+STUDIES: dict[str, list[Row]] = {
+    "llm-qfl": [(form.format(corpus), []) for corpus in CORPORA for form in FORMS],
+    "llm-qfl-executors": [
+        ("llm-qfl-genomic", []),
+        ("llm-qfl-genomic-aer", []),
+        ("llm-qfl-genomic-noisy", ["mitigate=false"]),
+        ("llm-qfl-genomic-noisy", ["mitigate=true"]),
+        ("llm-qfl-genomic-ibm", ["executor=ibm-local:brisbane"]),
+    ],
+    "llm-qfl-cross": [
+        ("llm-qfl-cross", [f"teacher.kind={teacher}", f"student.kind={student}"])
+        for teacher in ("lora", "tiny")
+        for student in ("vqc", "qcnn")
+    ],
+}
+SEEDS = 3
+
+
+def main() -> None:
+    """Run what is missing, write a results file a study."""
+    said = asked("bench.llm_qfl", __doc__, seeds=SEEDS, results=FOLDER)
+    for study, rows in STUDIES.items():
+        found = []
+        for recipe, changes in rows:
+            outcomes = finish(planned(recipe, [changes], range(said.seeds), said.runs_dir), said.jobs)
+            found.append(measured(recipe, changes, outcomes))
+        write({"schema": 1, "rows": found}, said.results / f"{study}.json")
+
+
+def measured(recipe: str, changes: list[str], outcomes: Sequence[Outcome]) -> Results:
+    """One recipe: a number a seed, with all that they depend on."""
+    runs = sorted(outcomes, key=lambda run: run.recipe.seed)
+    rhos = [[client["rho"] for client in visits(run.rounds, "student") if client["rho"]] for run in runs]
+    return {
+        **origin(load(recipe, changes), runs, "make llm-qfl"),
+        "changes": changes,
+        "executor": runs[0].recipe.executor,
+        "taught": runs[0].recipe.teacher.kind if asks(runs[0]) else "",
+        "accuracy": {name: [run.accuracy(name) for run in runs] for name in (*runs[0].arms, *runs[0].alone)},
+        "teacher": [teacher(run) for run in runs],
+        "behind": [sum(rho > 1 for rho in of) for of in rhos],
+        "compared": [len(of) for of in rhos],
+        "evaluations": [run.evaluations("student") for run in runs],
+        "shots": [run.shots("student") for run in runs],
+    }
+
+
+def asks(run: Outcome) -> bool:
+    """Whether anything in a recipe depends on its teacher."""
+    r = run.recipe
+    return r.regulate.law != "none" or r.distil.weight > 0
+
+
+def teacher(run: Outcome) -> float:
+    """Mean accuracy of the clients' teachers on their held-out rows, in the last round."""
+    last = run.trained("student")[-1]["clients"].values()
+    return mean([client["teacher_accuracy"] for client in last])
+
+
+def table(results: Results) -> Table:
+    """One line a recipe."""
+    drawn = Table()
+    columns = ("recipe", "student", "twin", "student − twin, points", "linear head", "teacher", "ρ > 1", "evaluations")
+    for name in columns:
+        drawn.add_column(name, justify="left" if name == "recipe" else "right")
+    for row in results["rows"]:
+        accuracy = row["accuracy"]
+        drawn.add_row(
+            " ".join([row["recipe"], *row["changes"]]),
+            *(f"{mean(accuracy[name]):.1%}" for name in ("student", "twin")),
+            apart(accuracy["student"], accuracy["twin"]),
+            f"{mean(accuracy['head']):.1%}" if "head" in accuracy else "",
+            f"{mean(row['teacher']):.1%}" if row["taught"] else "",
+            f"{sum(row['behind']):,} of {sum(row['compared']):,}" if row["taught"] else "",
+            f"{mean(row['evaluations']):,.0f}",
+        )
+    return drawn
+
+
+def apart(values: Sequence[float], others: Sequence[float]) -> str:
+    """Mean paired difference in points and its Student's t interval, bold where both intervals leave 0 out."""
+    found = difference(values, others)
+    if found.t_interval is None:
+        return f"{100 * found.mean:+.1f}".replace("-", "−")
+    low, high = (100 * end for end in found.t_interval)
+    text = f"{100 * found.mean:+.1f} ({low:+.1f} to {high:+.1f})".replace("-", "−")
+    return f"**{text}**" if found.shown else text
+
+
+def note(results: Results) -> str:
+    """What the columns mean and where the numbers come from."""
+    seeds = sorted({len(row["seeds"]) for row in results["rows"]})
+    commits = sorted({row["commit"] for row in results["rows"]})
+    return (
+        f"Means over {' or '.join(map(str, seeds))} seeds, test rows of all clients; differences paired by seed with "
+        f"Student's {LEVEL:.0%} interval, bold when shown. teacher: its clients' held-out rows. ρ > 1: client-rounds "
+        f"after the first whose student was behind its teacher. `make llm-qfl`, qflock {', '.join(commits)}."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""Students that are classical networks of images, whose weights are written by a generator or are trained themselves.
+
+B rows, K classes, M weights of a target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from math import ceil, prod
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
+
+from data.streams import stream
+from quantum.generator import Circuit, Generator
+from quantum.guidance import UNGUIDED, Guidance
+from quantum.minibatch import descend
+from quantum.optimise import fewest
+from quantum.student import Arrays, Fit
+from quantum.targets import CLASSES, SMALL, TARGETS, shapes, weights_of
+from recipes.schema import GeneratorConfig, OptimiserConfig
+from recipes.section import RecipeError
+
+if TYPE_CHECKING:
+    from quantum.executor import Executor
+
+AT_ONCE = 1000  # rows of a prediction
+Tensors = dict[str, Tensor]
+
+
+class Writer(Protocol):
+    """What the arrays that travel say of a target's weights."""
+
+    sizes: dict[str, int]
+
+    def initial(self, seed: int) -> Arrays:
+        """What round 1 starts from."""
+        ...
+
+    def weights(self, arrays: Tensors) -> Tensor:
+        """At least the target's M."""
+        ...
+
+
+class Itself:
+    """The weights themselves travel: federated averaging of the network."""
+
+    def __init__(self, target: str) -> None:
+        self.target, self.sizes = target, {"weights": weights_of(target)}
+
+    def initial(self, seed: int) -> Arrays:
+        """As PyTorch initialises its layers."""
+        with torch.random.fork_rng():
+            torch.manual_seed(int(stream(seed, "student").integers(2**31)))
+            network = TARGETS[self.target].build()
+        return {"weights": torch.nn.utils.parameters_to_vector(network.parameters()).detach().numpy()}
+
+    def weights(self, arrays: Tensors) -> Tensor:
+        """(M,)"""
+        return arrays["weights"]
+
+
+class ImageStudent:
+    """p = softmax(f(x; w)), f a target of quantum/targets.py and w its weights."""
+
+    def __init__(self, config: GeneratorConfig, n_classes: int, client: int = 0) -> None:
+        names = config.named()
+        self.config = config
+        self.target: str = config.targets[client] if config.targets else config.target
+        if config.by == "small":
+            self.target = small(config.target)
+        self.shape = TARGETS[self.target].shape
+        if strange := [name for name in names if TARGETS[name].shape != self.shape]:
+            raise RecipeError(f"targets {self.target} and {strange[0]} read images of different shapes: use one shape")
+        if n_classes != CLASSES:
+            raise RecipeError(f"target {self.target} tells {CLASSES} classes apart, the corpus has {n_classes}")
+        direct = config.by in ("small", "full")
+        self.writer: Writer = Itself(self.target) if direct else Generator(config, max(map(weights_of, names)))
+        self.name = f"{config.by} {self.target}"
+        self.features, self.parameters = prod(self.shape), sum(self.writer.sizes.values())
+        self.size = weights_of(self.target)
+
+    @property
+    def periods(self) -> Arrays:
+        """Of the angles of a circuit; nothing else turns."""
+        source = getattr(self.writer, "source", None)
+        return {"beta": np.array(source.engine.ansatz.periods)} if isinstance(source, Circuit) else {}
+
+    @cached_property
+    def network(self) -> torch.nn.Module:
+        """The target without weights of its own."""
+        with torch.device("meta"):
+            return TARGETS[self.target].build()
+
+    @cached_property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return shapes(self.network, self.target)
+
+    def initial(self, seed: int) -> Arrays:
+        """What round 1 starts from."""
+        return self.writer.initial(seed)
+
+    def state(self, weights: Tensor) -> Tensors:
+        """The first M numbers as the target's parameters."""
+        parts = torch.split(weights[: self.size], [prod(shape) for shape in self._shapes.values()])
+        return {name: part.view(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
+
+    def trained(self, arrays: Arrays, executor: Executor | None = None) -> Tensors:
+        """The target's parameters as the arrays that travel write them."""
+        with torch.no_grad():
+            return self.state(self.weights(self._checked(arrays), executor))
+
+    def weights(self, tensors: Tensors, executor: Executor | None = None) -> Tensor:
+        """At least the target's, with a circuit on an executor or exact."""
+        if executor is None or not isinstance(self.writer, Generator):
+            return self.writer.weights(tensors)
+        return self.writer.noisy(tensors, executor)
+
+    def predict(self, arrays: Arrays, x: NDArray[Any], *, executor: Executor | None = None) -> NDArray[np.float64]:
+        """(B, K) class probabilities of (B, channels, height, width) pixels from 0 to 255."""
+        state = self.trained(arrays, executor)
+        with torch.no_grad():
+            logits = [functional_call(self.network, state, (part,)) for part in torch.split(self._images(x), AT_ONCE)]
+            return np.asarray(torch.softmax(torch.cat(logits).double(), 1).numpy())
+
+    def fit(
+        self,
+        arrays: Arrays,
+        x: NDArray[Any],
+        labels: NDArray[Any],
+        optimiser: OptimiserConfig,
+        maxiter: int,
+        *,
+        guidance: Guidance = UNGUIDED,
+        seed: int = 0,
+        executor: Executor | None = None,
+    ) -> Fit:
+        """Cross-entropy on mini-batches; every step writes the weights anew, and runs the circuit for it."""
+        images, classes = self._images(x), torch.from_numpy(np.asarray(labels, dtype=np.int64))
+        self._checked(arrays)
+
+        def loss(tensors: Tensors, rows: Tensor) -> Tensor:
+            state = self.state(self.weights(tensors, executor))
+            logits = functional_call(self.network, state, (images.index_select(0, rows),))
+            return cross_entropy(logits, classes.index_select(0, rows))
+
+        fit = descend(loss, arrays, len(images), optimiser, maxiter, proximal=guidance.proximal, seed=seed)
+        steps = len(fit.losses) * ceil(len(images) / optimiser.batch)
+        return replace(fit, shots=steps * (executor.shots or 0)) if executor else fit
+
+    def step(self, optimiser: OptimiserConfig) -> int:
+        """The least maxiter with which the optimiser moves it."""
+        return fewest(optimiser, 0)
+
+    def _images(self, x: NDArray[Any]) -> Tensor:
+        """(B, …) from 0 to 1."""
+        if x.shape[1:] != self.shape or not len(x):
+            raise ValueError(f"rows have shape {x.shape}; target {self.target} takes images of {self.shape}")
+        return torch.from_numpy(x).float() / 255
+
+    def _checked(self, arrays: Arrays) -> Tensors:
+        found = {name: array.shape for name, array in arrays.items()}
+        if found != (wanted := {name: (size,) for name, size in self.writer.sizes.items()}):
+            raise ValueError(f"arrays are {found}; student {self.name} takes {wanted}")
+        return {name: torch.from_numpy(array).float() for name, array in arrays.items()}
+
+
+def check(config: GeneratorConfig, shape: tuple[int, ...]) -> None:
+    """Refuse, before anything is trained, targets of other images, and a circuit that does not fit into memory."""
+    for name in config.named():
+        if TARGETS[name].shape != shape:
+            fitting = ", ".join(key for key, one in TARGETS.items() if one.shape == shape)
+            raise RecipeError(
+                f"student.generator: target {name} reads images of {shown(TARGETS[name].shape)}, the corpus has "
+                f"{shown(shape)}: use {fitting}"
+            )
+    most = max(map(weights_of, config.named()))  # which refuses buffers
+    if config.by == "circuit" and isinstance(source := Generator(config, most).source, Circuit):
+        source.engine.check_memory(1)
+
+
+def shown(shape: tuple[int, ...]) -> str:
+    """1×28×28"""
+    return "×".join(map(str, shape))
+
+
+def small(target: str) -> str:
+    """The plain network that is trained in place of a generated one, of about as many numbers as the generator."""
+    shape = TARGETS[target].shape
+    if shape not in SMALL:
+        raise RecipeError(f"there is no small network for images of {shape}; use by: full, hash or low-rank")
+    return SMALL[shape]

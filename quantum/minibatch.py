@@ -1,0 +1,60 @@
+"""Adam (arXiv:1412.6980) on mini-batches, for students of thousands of numbers; its gradients are PyTorch's.
+
+An epoch is one pass of the rows with gradients, which is three evaluations of the budget (quantum/search.py). All
+numbers of a student are one vector while it is trained: a step on it costs as much as on any of its parts.
+P numbers.
+"""
+
+from collections.abc import Callable
+from math import isfinite, prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.streams import stream
+from quantum.student import Arrays, Fit
+from recipes.schema import EXACT_GRADIENT, OptimiserConfig
+
+Tensors = dict[str, Tensor]
+Loss = Callable[[Tensors, Tensor], Tensor]  # arrays, numbers of the rows of a batch → mean loss of those rows, nats
+
+
+def descend(
+    loss: Loss, arrays: Arrays, rows: int, optimiser: OptimiserConfig, maxiter: int, *, proximal: float, seed: int
+) -> Fit:
+    """Where the last step ends: minimises loss + μ/2·‖θ − θ_start‖², in single precision, in a new order each epoch.
+
+    The losses are means over an epoch, of batches before their own steps; `seed` draws the orders.
+    """
+    start = packed(arrays)
+    theta_P = start.clone().requires_grad_()
+    adam = torch.optim.Adam([theta_P], lr=optimiser.learning_rate, fused=True)
+    draws, losses = stream(seed, "batches"), []
+    epochs = maxiter // EXACT_GRADIENT
+    for epoch in range(epochs):
+        total = torch.zeros(())
+        for batch in torch.split(torch.from_numpy(draws.permutation(rows)), optimiser.batch):
+            adam.zero_grad()
+            value = loss(unpacked(theta_P, arrays), batch)
+            if proximal:
+                value = value + proximal / 2 * (theta_P - start).square().sum()
+            value.backward()  # type: ignore[no-untyped-call]
+            adam.step()
+            total += len(batch) * value.detach()
+        losses.append(float(total) / rows)
+        if not isfinite(losses[-1]):
+            raise ValueError(f"the loss is {losses[-1]} in epoch {epoch + 1}; lower optimiser.learning_rate")
+    found = {name: part.detach().numpy().copy() for name, part in unpacked(theta_P, arrays).items()}
+    return Fit(found, tuple(losses), EXACT_GRADIENT * epochs, shots=0)
+
+
+def packed(arrays: Arrays) -> Tensor:
+    """All arrays as one vector, in their order."""
+    return torch.from_numpy(np.concatenate([array.ravel() for array in arrays.values()]).astype(np.float32))
+
+
+def unpacked(theta_P: Tensor, like: Arrays) -> Tensors:
+    """The parts of a vector, with the names and shapes of `like`."""
+    parts = torch.split(theta_P, [prod(array.shape) for array in like.values()])
+    return {name: part.view(array.shape) for (name, array), part in zip(like.items(), parts, strict=True)}

@@ -1,0 +1,251 @@
+"""QFed in a federation: one recipe end to end, what its keys do, what it refuses, and the network it leaves."""
+
+import json
+from statistics import fmean
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from recipes.load import from_run_config, load
+from recipes.section import InputError, RecipeError
+from server import export as exporting
+from server.checkpoint import newest
+from server.export import export
+from server.folder import as_yaml
+from server.ledger import lines, untimed
+from server.noise import noise, table
+from server.plan import priced
+from server.ready import ready
+from server.summary import summary
+from strategies.failure import RunFailedError
+
+QUICK = "rounds=2 clients=2 student.generator.blocks=2 optimiser.epochs=1 optimiser.batch=64"
+RUNS = {
+    "as it is": "",
+    "angles on the circle": "aggregate.mean=circular",
+    "a proximal term": "distil.proximal=0.1",
+    "label-sorted shards": "data.partition=shards",
+    "Dirichlet": "data.partition=dirichlet data.alpha=0.5",
+    "half of the clients": "clients=4 select.by=uniform select.rules=invite select.percent=50",
+    "low rank": "student.generator.by=low-rank student.twin=false",
+    "the network itself": "student.generator.by=full student.twin=false",
+    "a small network": "student.generator.by=small student.twin=false",
+    "tanh": "student.generator.activation=tanh",
+    "chunks": "student.generator.chunk=100",
+    "one client": "clients=1 min_reports=1",
+    "a network a client": "student.generator.target=cnn student.generator.targets=[digits,digits-small]",
+}
+
+
+def config_of(changes=""):
+    return {"recipe": "qfed-digits", "override": f"{QUICK} {changes}"}
+
+
+def rounds_of(folder):
+    return [line for line in lines(folder) if line["kind"] == "round"]
+
+
+@pytest.fixture
+def finished(run_here):
+    """A finished run's folder, as the command leaves it."""
+
+    def run(changes="", name="run"):
+        config = config_of(changes)
+        recipe = from_run_config(config)
+        folder = run_here(name, config, recipe.clients)
+        (folder / "recipe.yaml").write_text(as_yaml(recipe))
+        return folder
+
+    return run
+
+
+@pytest.mark.parametrize("changes", RUNS.values(), ids=RUNS)
+def test_a_run_trains_reports_its_bytes_and_closes(changes, finished):
+    recipe = from_run_config(config_of(changes))
+    priced(recipe)
+    folder = finished(changes)
+    score = next(line for line in lines(folder) if line["kind"] == "score")
+    for round_ in rounds_of(folder):
+        sizes = [part["parameters"] * len(part["clients"]) for part in round_["arms"].values()]
+        assert round_["bytes_up"] == 4 * sum(sizes)
+        for part in round_["arms"].values():
+            assert part["reference_loss"] < 3
+            assert {client["evaluations"] for client in part["clients"].values()} == {3}
+    assert len(score["clients"]) == recipe.clients
+    assert "logistic" not in score
+    summary(folder)
+
+
+def test_the_digits_are_learned_by_all_clients_together(finished):
+    folder = finished("student.twin=false student.generator.by=full optimiser.epochs=6 optimiser.batch=16")
+    first, last = (round_["arms"]["student"]["reference_accuracy"] for round_ in rounds_of(folder))
+    assert 0.5 < first < last
+    assert last > 0.8
+
+
+def test_a_run_repeats_to_the_bit(finished):
+    first, again = ([untimed(line) for line in lines(finished("", name))] for name in ("first", "again"))
+    assert first == again
+
+
+def test_the_papers_instance_sends_5988_bytes_a_client_and_the_network_itself_26760():
+    from quantum.arms import arms
+
+    recipe = load("qfed-fashion", ["student.twin=false"])
+    whole = load("qfed-fashion", ["student.twin=false", "student.generator.by=full"])
+    found = [arms(one.student, 10)["student"].initial(0) for one in (recipe, whole)]
+    assert [sum(array.nbytes for array in arrays.values()) for arrays in found] == [5988, 26760]
+
+
+def test_the_reference_of_several_networks_is_their_mean(finished):
+    from server.reference import Reference
+
+    folder = finished(RUNS["a network a client"])
+    reference = Reference(from_run_config(config_of(RUNS["a network a client"])))
+    reference.encode({})
+    arrays = newest(folder, from_run_config(config_of(RUNS["a network a client"])).digest()).arms["student"].arrays
+    each = [
+        np.mean(one.predict(arrays, reference.rows.images).argmax(1) == reference.rows.labels)
+        for one in reference.members["student"]
+    ]
+    assert [one.size for one in reference.members["student"]] == [3270, 510]
+    assert reference("student", arrays)[1] == pytest.approx(fmean(each))
+
+
+def test_an_export_is_the_trained_network_and_needs_nothing_quantum(finished):
+    from safetensors.numpy import load_file
+
+    folder = finished("student.twin=false")
+    (found,) = export(folder)
+    assert found.accuracy == rounds_of(folder)[-1]["arms"]["student"]["reference_accuracy"]
+    assert found.loss == pytest.approx(rounds_of(folder)[-1]["arms"]["student"]["reference_loss"], rel=1e-5)
+    weights = load_file(folder / "export" / "digits.safetensors")
+    assert sum(array.size for array in weights.values()) == found.parameters == 3270
+    assert (folder / "export" / "digits.pt").is_file()
+    assert json.loads((folder / "export" / "export.json").read_text())["networks"][0]["accuracy"] == found.accuracy
+
+
+def test_an_export_that_is_not_the_trained_network_is_refused(finished, monkeypatch):
+    folder = finished("student.twin=false")
+    ledger = (folder / "rounds.jsonl").read_text()
+    (folder / "rounds.jsonl").write_text(ledger.replace('"reference_accuracy": 0.', '"reference_accuracy": 0.9'))
+    with pytest.raises(RunFailedError, match="it is not the trained one"):
+        export(folder)
+    monkeypatch.setattr(
+        exporting, "CHECK", f"import sys; sys.path.insert(0, {str(exporting.__file__)!r})\nimport nothing"
+    )
+    with pytest.raises(RunFailedError, match="does not run by itself: ModuleNotFoundError"):
+        export(folder)
+
+
+def test_only_a_finished_generator_is_exported(run_of, tmp_path):
+    with pytest.raises(InputError, match="trained a vqc; only a generator leaves a classical network"):
+        export(run_of(tmp_path / "vqc", load("smoke")))
+    with pytest.raises(InputError, match="has not ended"):
+        export(run_of(tmp_path / "running", load("qfed-digits"), end=None))
+    with pytest.raises(InputError, match="has no checkpoint"):
+        export(run_of(tmp_path / "bare", load("qfed-digits")))
+
+
+REFUSED = {
+    "texts": (["data.corpus=synthetic"], "corpus synthetic holds texts, which these students read: all but generator"),
+    "a teacher of images": (["teacher.kind=tiny"], "teacher.kind is tiny, which reads texts"),
+    "features of images": (["features.steps=2"], "features is set; a student of images reads their pixels"),
+    "an executor": (["executor=shots"], "a generator is trained exactly"),
+    "a list too short": (
+        ["student.generator={target: cnn, targets: [digits]}"],
+        "names 1 networks for 4 clients; name one for each client, or one for all with student.generator.target",
+    ),
+    "a list beside one for all": (["student.generator.targets=[digits]"], "targets stands in place of target"),
+    "an unknown network": (["student.generator.target=vgg19"], 'target is "vgg19"; it must be cnn, cnn-relu'),
+    "an average of shapes": (
+        ["student.generator={by: full, targets: [digits, digits, digits, digits-small]}", "student.twin=false"],
+        "networks of different shapes have no average",
+    ),
+    "a twin of a control": (["student.generator.by=hash"], "a generator by hash is a control itself"),
+    "a key of circuits": (["student.qubits=5"], "qubits is 5; a generator has no qubits"),
+    "a law without a teacher": (["regulate.law=adaptive"], "it asks a teacher, and teacher.kind is none"),
+    "a stop by the test set": (
+        ["data.corpus=fashion", "stop.epsilon=0.1"],
+        "stop.epsilon would decide by the server's rows, which are the test set of fashion",
+    ),
+    "a choice by the test set": (
+        ["data.corpus=fashion", "select.by=alignment"],
+        "leave it out, or set select.reference to clients",
+    ),
+    "angles of a network": (
+        ["student.generator.by=full", "student.twin=false", "aggregate.mean=circular"],
+        "has no angles",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "line"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_is_refused_before_anything_starts(changes, line):
+    with pytest.raises(RecipeError) as error:
+        load("qfed-digits", changes)
+    assert line in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_students_and_optimisers_of_texts_do_not_mix_with_those_of_images():
+    with pytest.raises(RecipeError, match="corpus digits holds images, which these students read: generator and noop"):
+        load("smoke", ["data.corpus=digits", "teacher.kind=none", "regulate.law=none"])
+    with pytest.raises(RecipeError, match="a generator student is trained by minibatch alone"):
+        load("smoke", ["student={kind: generator}"])
+
+
+def test_a_target_of_other_images_is_refused_by_the_plan():
+    with pytest.raises(RecipeError, match="target cnn reads images of 1×28×28, the corpus has 1×8×8: use digits"):
+        ready(load("qfed-digits", ["student.generator.target=cnn"]), fetch=False)
+
+
+def test_fewer_angles_averaged_on_the_circle_leave_gamma_on_the_line(finished):
+    line, circle = (
+        newest(finished(changes, name), from_run_config(config_of(changes)).digest()).arms["student"].arrays
+        for name, changes in (("line", "rounds=1"), ("circle", "rounds=1 aggregate.mean=circular"))
+    )
+    assert_allclose(line["gamma"], circle["gamma"], atol=1e-6)
+    assert_allclose(line["beta"], circle["beta"], atol=1e-5)  # close to each other, so their mean is that on the line
+
+
+def test_every_level_of_noise_is_measured_and_written_down(finished):
+    folder = finished("student.twin=false optimiser.epochs=3 optimiser.batch=16")
+    found = noise(folder, ["shots", "depolarizing:0.0", "depolarizing:1"], shots=400, steps=2, go_on=False)
+    assert found.exact == rounds_of(folder)[-1]["arms"]["student"]["reference_accuracy"]
+    assert [level.executor for level in found.levels] == ["shots", "depolarizing:0.0", "depolarizing:1"]
+    assert all(0 <= level.accuracy <= 1 and 0 <= level.tuned <= 1 for level in found.levels)
+    assert json.loads((folder / "noise.json").read_text())["levels"][0]["accuracy"] == found.levels[0].accuracy
+    assert "without noise" in str(table(found).title)
+
+
+def test_many_shots_see_what_the_exact_engine_does_and_slopes_are_the_exact_ones():
+    import torch
+
+    from quantum.executor import executor
+    from quantum.generator import Generator
+    from recipes.schema import GeneratorConfig
+
+    generator = Generator(GeneratorConfig(blocks=2), 16)
+    slopes, written = [], []
+    for run in (None, executor("shots", shots=10_000_000, seed=0)):
+        arrays = {name: torch.from_numpy(array).requires_grad_() for name, array in generator.initial(0).items()}
+        weights = generator.weights(arrays) if run is None else generator.noisy(arrays, run)
+        (weights @ torch.linspace(-1, 1, 16)).backward()
+        slopes.append(arrays["beta"].grad)
+        written.append(weights.detach())
+    assert_allclose(written[0], written[1], atol=1e-3)
+    assert not np.array_equal(written[0], written[1])
+    assert_allclose(slopes[0], slopes[1], atol=2e-2)
+
+
+def test_what_would_take_hours_is_refused_with_the_time_unless_told_to_go_on(run_of, tmp_path, monkeypatch):
+    folder = run_of(tmp_path / "run", load("qfed-digits"))
+    monkeypatch.setattr("server.noise.newest", lambda *_: object())
+    with pytest.raises(InputError, match=r"this would take about .* \(depolarizing:0.01 about .*\): .* --go-on"):
+        noise(folder, ["depolarizing:0.01"], shots=10_000, steps=10_000, go_on=False)
+    with pytest.raises(InputError, match="hardware is for recipes"):
+        noise(folder, ["ibm:x"], shots=10, steps=0, go_on=False)
+    with pytest.raises(InputError, match="nothing to run under noise"):
+        noise(run_of(tmp_path / "vqc", load("smoke")), [], shots=10, steps=0, go_on=False)
