@@ -20,7 +20,7 @@ from data.features import TfIdf
 from data.synthetic import generate
 from quantum.ansatz import Ansatz
 from quantum.executor import Executor, executor
-from quantum.objective import cross_entropy
+from quantum.guidance import cross_entropy
 from quantum.reduction import TrainedReduction
 from quantum.vqc import vqc
 

@@ -21,6 +21,7 @@ from bench import (
     plateau,
     poisoning,
     processes,
+    qdllm,
     qfed,
     reviews,
     sensitivity,
@@ -86,6 +87,12 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "processes": lambda results: f"{markdown(processes.table(results))}\n\n{processes.note(results)}",
     "gradients": lambda results: f"{markdown(gradients.table(results))}\n\n{gradients.note(results)}".rstrip(),
     "qfed": lambda results: f"{markdown(qfed.table(results))}\n\n{qfed.note(results)}",
+    "qdllm": lambda results: "\n\n".join(
+        [
+            *(f"{corpus}\n\n{markdown(qdllm.table(results, corpus))}" for corpus in results["corpora"]),
+            qdllm.note(results),
+        ]
+    ),
     "plateau": lambda results: markdown(plateau.table(results)),
     "engine": lambda results: markdown(engine.table(results)),
     "noisy": lambda results: markdown(noisy.table(results)),

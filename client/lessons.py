@@ -85,9 +85,9 @@ def travels(name: str, federate: str) -> bool:
 def said(who: Participant, teacher: Teacher) -> Lessons:
     """Ask a teacher about all rows that this client's students meet while they learn."""
     distil, share = who.recipe.distil, who.share
-    texts = share.train.texts + share.unlabelled.texts
+    texts = share.train.texts + share.unlabelled.texts + who.public.texts
     beliefs_VK = teacher.soft_labels(share.validation.texts, 1.0)
-    soft_BK = teacher.soft_labels(texts, distil.temperature) if distil.weight else beliefs_VK[:0]
+    soft_BK = teacher.soft_labels(texts, distil.temperature) if distil.teaches else beliefs_VK[:0]
     return Lessons(soft_BK, beliefs_VK, *held_out(beliefs_VK, share.validation.labels))
 
 

@@ -14,7 +14,7 @@ from data.split import Deal, Rows, deal
 from data.stages import Stage, arrays_of, through
 from quantum.arms import arms
 from quantum.executor import Executor, executor, visit_seed
-from quantum.reduction import TrainedReduction, reduction
+from quantum.reduction import TrainedReduction, stages
 from quantum.student import Student
 from recipes.load import load as load_recipe
 from recipes.schema import UNSTAGED, Recipe
@@ -30,12 +30,12 @@ class Participant:
         corpus, dealt = dealt_corpus(recipe.as_json())
         self.recipe, self.number = recipe, number
         self.corpus_digest = corpus.digest
-        self.share, self.n_classes, self.classes = dealt.shares[number], len(corpus.classes), corpus.classes
-        self.arms: dict[str, Student] = arms(recipe.student, self.n_classes, number)
-        self.stages: list[Stage] = []
-        if recipe.student.kind not in UNSTAGED:
-            first = encoder(recipe.features)
-            self.stages = [first, reduction(recipe.features, first.size, recipe.student.qubits, self.n_classes)]
+        self.share, self.public = dealt.shares[number], dealt.public
+        self.classes, self.n_classes = corpus.classes, len(corpus.classes)
+        staged = recipe.student.kind not in UNSTAGED
+        self.stages: list[Stage] = stages(recipe, encoder(recipe.features), self.n_classes) if staged else []
+        columns = self.stages[0].size if staged else 0
+        self.arms: dict[str, Student] = arms(recipe.student, self.n_classes, client=number, columns=columns)
         self._vectors: dict[Any, NDArray[np.float64]] = {}
 
     def new_teacher(self) -> Teacher:
@@ -79,9 +79,8 @@ class Participant:
     def fitted(self, shared: Arrays, *, taught: bool) -> Any:
         """What a student is fitted on: the labelled rows, then, when a teacher speaks of them, the others."""
         labelled = self.features(self.share.train, shared)
-        if not taught or not len(self.share.unlabelled):
-            return labelled
-        return np.vstack([labelled, self.features(self.share.unlabelled, shared)])
+        others = [rows for rows in (self.share.unlabelled, self.public) if taught and len(rows)]
+        return np.vstack([labelled, *(self.features(rows, shared) for rows in others)]) if others else labelled
 
     def head(self, rows: Rows, shared: Arrays) -> NDArray[np.int64] | None:
         """Classes by the head of a trained reduction, or None where there is none."""

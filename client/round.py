@@ -7,14 +7,14 @@ from contextlib import nullcontext
 import numpy as np
 from numpy.typing import NDArray
 
-from client.lessons import attend
+from client.lessons import Lessons, attend
 from client.memory import Memory, recall, remember
 from client.participant import Participant
 from client.regulator import Budget, regulate
 from data.baselines import logistic_regression, majority
 from data.corpus import DataError
-from quantum.guidance import Guidance, divergence
-from quantum.objective import cross_entropy
+from quantum.guidance import Guidance, cross_entropy, divergence
+from recipes.schema import DistilConfig
 from strategies.messages import Answer, Assignment, Report, Score, Tuned
 
 log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
@@ -47,15 +47,15 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
     x_held_out = who.features(held_out, assignment.shared)
     x = who.fitted(assignment.shared, taught=len(lessons.soft) > 0)
     student_loss, budget = dict(memory.student_loss), Budget(memory.maxiter, memory.maxiter, 0.0)
-    if "student" in assignment.arms and "student" in student_loss:  # its twin gets the same budget
+    taught = recipe.teacher.kind != "none"
+    if taught and "student" in assignment.arms and "student" in student_loss:  # its twin gets the same budget
         budget = regulate(recipe.regulate, memory.maxiter, student_loss["student"], lessons.loss)
     if budget.requested > budget.maxiter:
         notes.append(budget.held_back(recipe.regulate.law))
         log.warning("round %d  client %03d  %s", assignment.round, who.number, notes[-1])
-    distil, seed = recipe.distil, who.seed(assignment.round)
+    seed = who.seed(assignment.round)
     optimiser = recipe.optimiser.at(assignment.round)
-    weight = distil.weight if len(lessons.soft) else 0.0  # nobody teaches a client without a teacher
-    guidance = Guidance(lessons.soft, weight, distil.temperature, distil.proximal)
+    guidance = guided(recipe.distil, lessons)
     reports: list[Report | Tuned] = []
     for name, arrays in assignment.arms.items():
         arm = who.arms[name]
@@ -78,6 +78,7 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
                 teacher_accuracy=lessons.accuracy,
                 teacher_f1=lessons.f1,
                 divergence=divergence(lessons.beliefs, probs_BK),
+                terms=guidance.terms(arm.predict(fit.arrays, x), labels) if guidance.teaches else {},
                 rho=budget.rho,
                 requested=budget.requested,
                 maxiter=budget.maxiter,
@@ -98,6 +99,13 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
     after = Memory(maxiter=budget.maxiter, student_loss=student_loss)
     remember(after, assignment.run, who.number, assignment.round)
     return reports + tuned
+
+
+def guided(config: DistilConfig, lessons: Lessons) -> Guidance:
+    """What a client's fits minimise; one without a teacher, as its note says, has its labels alone."""
+    if not len(lessons.soft):
+        return Guidance(lessons.soft, proximal=config.proximal)
+    return Guidance(lessons.soft, config.weight, config.temperature, config.proximal, config.labels, config.shannon)
 
 
 def score(who: Participant, assignment: Assignment) -> Score:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.corpus import TEST, TRAIN, VALIDATION, Corpus, DataError
+from data.corpus import TEST, TRAIN, VALIDATION, Corpus, DataError, load
 from data.partition import partition
 from data.streams import stream
 from recipes.schema import DataConfig
@@ -58,10 +58,11 @@ class Share:
 
 @dataclass(frozen=True)
 class Deal:
-    """The server's rows, never trained on, and one share a client."""
+    """The server's rows, never trained on, one share a client, and texts that all have and nobody has labels of."""
 
     reference: Rows
     shares: list[Share]
+    public: Rows
 
 
 def deal(corpus: Corpus, config: DataConfig, clients: int, seed: int) -> Deal:
@@ -85,9 +86,26 @@ def deal(corpus: Corpus, config: DataConfig, clients: int, seed: int) -> Deal:
     held, rest = draw(corpus, lent, config.reference_rows, rng)
     if corpus.splits is not None:
         rest = np.setdiff1d(every, held) if needed else every
+    public, rest = shared_out(corpus, config, rest, seed)
     parts = partition(config, corpus.labels[rest], corpus.domains[rest], clients, seed)
     shares = [share(corpus, config, rest[part], client, seed) for client, part in enumerate(parts)]
-    return Deal(rows_of(corpus, rng.permutation(held)), shares)
+    return Deal(rows_of(corpus, rng.permutation(held)), shares, unlabelled(public))
+
+
+def shared_out(
+    corpus: Corpus, config: DataConfig, rest: NDArray[np.int64], seed: int
+) -> tuple[Rows, NDArray[np.int64]]:
+    """The public rows, of this corpus' training rows or of another's, and the rows that are left for the clients."""
+    source, offered = corpus, rest
+    if config.public:
+        source = load(DataConfig(corpus=config.public), seed)
+        offered = np.arange(len(source.texts))
+    if source.splits is not None:
+        offered = offered[source.splits[offered] == TRAIN]
+    if config.public_rows > len(offered):
+        raise DataError(f"data.public_rows is {config.public_rows} of {len(offered)} training rows; lower it")
+    taken = stream(seed, "public").permutation(offered)[: config.public_rows]
+    return rows_of(source, taken), rest if config.public else rest[~np.isin(rest, taken)]
 
 
 def share(corpus: Corpus, config: DataConfig, rows: NDArray[np.int64], client: int, seed: int) -> Share:
@@ -99,9 +117,14 @@ def share(corpus: Corpus, config: DataConfig, rows: NDArray[np.int64], client: i
     domains = {corpus.domain_names[d]: int(count) for d, count in zip(names, counts, strict=True)}
     train, validation, test = (rng.permutation(part) for part in (train, validation, test))
     labelled = ceil(config.labelled * len(train))  # the first of shuffled rows: which, no label has a say in
-    hidden = replace(rows_of(corpus, train[labelled:]), labels=np.zeros(0, dtype=np.int64))
+    hidden = unlabelled(rows_of(corpus, train[labelled:]))
     train_rows, validation_rows, test_rows = (rows_of(corpus, part) for part in (train[:labelled], validation, test))
     return Share(train_rows, hidden, validation_rows, test_rows, domains)
+
+
+def unlabelled(rows: Rows) -> Rows:
+    """Rows whose labels are dropped."""
+    return replace(rows, labels=np.zeros(0, dtype=np.int64))
 
 
 def fifths(corpus: Corpus, config: DataConfig, rows: NDArray[np.int64], client: int, rng: np.random.Generator) -> Parts:

@@ -9,6 +9,7 @@ from math import pi
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quantum.angles import free
 from quantum.gates import bound_matrix
@@ -48,6 +49,12 @@ class Ansatz:
     def read(self) -> tuple[int, ...]:
         """The qubits that are read, by number."""
         return self.readout or tuple(range(self.circuit.num_qubits))
+
+    def rows(self, x_BN: NDArray[Any], thetas_EP: NDArray[Any]) -> NDArray[np.float64]:
+        """(E·B, N + P) every row under every set of weights, columns in the order of `circuit.parameters`."""
+        rows = np.hstack([np.tile(x_BN, (len(thetas_EP), 1)), np.repeat(thetas_EP, len(x_BN), axis=0)])
+        column = {parameter: i for i, parameter in enumerate((*self.inputs, *self.weights))}
+        return np.asarray(rows[:, [column[p] for p in self.circuit.parameters]], dtype=np.float64)
 
     @property
     def encoding(self) -> list[CircuitInstruction]:

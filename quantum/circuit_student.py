@@ -108,6 +108,10 @@ class CircuitStudent:
         loss = Loss(outputs, self.readout, labels, guidance, theta_of(self, arrays))
         return search(loss, optimiser, maxiter, seed)
 
+    def angles(self, arrays: Arrays, x: NDArray[Any]) -> Floats:
+        """(B, N) what the circuit takes of every row: its features."""
+        return rows_of(self, x)
+
     def step(self, optimiser: OptimiserConfig) -> int:
         """The least maxiter with which the optimiser moves this student."""
         return fewest(optimiser, self.shifts.evaluations if optimiser.kind == "shift" else 0)
@@ -137,9 +141,7 @@ class CircuitOutputs:
             compiled = self.student.compiled
             return np.stack([compiled.probabilities(self._encoded, theta) for theta in thetas_EP]) @ self._matrix_DK
         ansatz = self.student.ansatz
-        rows = np.hstack([np.tile(self.x_BN, (len(thetas_EP), 1)), np.repeat(thetas_EP, len(self.x_BN), axis=0)])
-        column = {parameter: i for i, parameter in enumerate((*ansatz.inputs, *ansatz.weights))}
-        return self._run(ansatz.circuit, rows[:, [column[p] for p in ansatz.circuit.parameters]])
+        return self._run(ansatz.circuit, ansatz.rows(self.x_BN, thetas_EP))
 
     def exact(self, theta_P: Floats) -> tuple[Floats, Pullback]:
         """By automatic differentiation of the exact engine; a recipe of another executor is refused."""

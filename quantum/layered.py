@@ -22,7 +22,7 @@ def layered(qubits: int = 11, reps: int = 2, entanglement: str = "circular") -> 
         raise AnsatzError(f"{qubits} qubits have no neighbours; use at least 2")
     if entanglement not in ("circular", "linear"):
         raise AnsatzError(f"entanglement is {entanglement}; it must be circular or linear")
-    inputs, weights = ParameterVector("z", qubits), ParameterVector("θ", (7 * qubits - 5) * reps)
+    inputs, weights = ParameterVector("z", qubits), ParameterVector("θ", n_weights(qubits, reps))
     angle = iter(weights)
     circuit = QuantumCircuit(qubits, name="layered")
     for qubit in range(qubits):
@@ -37,3 +37,13 @@ def layered(qubits: int = 11, reps: int = 2, entanglement: str = "circular") -> 
         for qubit in range(qubits if entanglement == "circular" else qubits - 1):
             circuit.cx(qubit, (qubit + 1) % qubits)
     return Ansatz(circuit, inputs=tuple(inputs), weights=tuple(weights))
+
+
+def n_weights(qubits: int, reps: int) -> int:
+    """How many angles it has."""
+    return (7 * qubits - 5) * reps
+
+
+def n_effective(qubits: int, reps: int) -> int:
+    """How many of them can tell in ⟨Z⟩: 3n − 3 a layer, of the last one its n − 1 sums of RY alone."""
+    return (3 * qubits - 3) * (reps - 1) + qubits - 1

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantum.guidance import Guidance
-from quantum.readout import SMALLEST, Floats, Readout
+from quantum.readout import Floats, Readout
 
 Pullback = Callable[[Floats], Floats]  # dL/do (B, K) → dL/dθ (P,)
 
@@ -49,7 +49,7 @@ class Outputs(Protocol):
 
 @dataclass(frozen=True)
 class Loss:
-    """L(θ) = −1/N · Σ ln p(label) over the first N rows, those with labels, and what guides it."""
+    """L(θ): what a guidance says of the rows' probabilities; the first rows are those with labels."""
 
     outputs: Outputs
     readout: Readout
@@ -77,23 +77,13 @@ class Loss:
 
     def _both(self, theta_P: Floats, outputs_BK: Floats, pullback: Pullback) -> tuple[float, Floats]:
         p_BK = self.readout.classes(outputs_BK, self.outputs.shots)
-        n = len(self.labels)
-        slope_BK = np.zeros_like(p_BK)  # dL/d ln p
-        slope_BK[np.arange(n), self.labels] = -1 / n
-        if self.guidance.weight:
-            slope_BK += self.guidance.pull_slope(p_BK)
+        loss, slope_BK = self.guidance.of(p_BK, self.labels)
         slope_P = pullback(self.readout.slope(outputs_BK, slope_BK, self.outputs.shots))
-        return self._of(outputs_BK, theta_P), slope_P + self.guidance.proximal * (theta_P - self.start)
+        return loss + self._held(theta_P), slope_P + self.guidance.proximal * (theta_P - self.start)
 
     def _of(self, outputs_BK: Floats, theta_P: Floats) -> float:
-        p_BK, guidance = self.readout.classes(outputs_BK, self.outputs.shots), self.guidance
-        loss = cross_entropy(p_BK[: len(self.labels)], self.labels)
-        if guidance.weight:
-            loss += guidance.pull(p_BK)
-        return loss + guidance.proximal / 2 * float(np.square(theta_P - self.start).sum())
+        p_BK = self.readout.classes(outputs_BK, self.outputs.shots)
+        return self.guidance.of(p_BK, self.labels)[0] + self._held(theta_P)
 
-
-def cross_entropy(probs_BK: NDArray[Any], labels: NDArray[Any]) -> float:
-    """−1/B · Σ ln p(label), natural logarithm, probabilities clipped at 1e-12."""
-    chosen = probs_BK[np.arange(len(labels)), labels]
-    return -float(np.log(np.maximum(chosen, SMALLEST)).mean())
+    def _held(self, theta_P: Floats) -> float:
+        return self.guidance.proximal / 2 * float(np.square(theta_P - self.start).sum())

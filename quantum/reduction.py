@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from data.features import Pca
 from data.stages import Stage
 from data.streams import stream
-from recipes.schema import FeaturesConfig
+from recipes.schema import FeaturesConfig, Recipe
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -108,3 +108,10 @@ def reduction(config: FeaturesConfig, size_in: int, size: int, n_classes: int) -
     if config.reduction == "pca":
         return Pca(size_in, size)
     return TrainedReduction(size_in, size, n_classes, config.steps)
+
+
+def stages(recipe: Recipe, encoder: Stage, n_classes: int) -> list[Stage]:
+    """From texts to what a student reads: the encoder's columns themselves, or their reduction."""
+    if recipe.student.kind == "layered":
+        return [encoder]
+    return [encoder, reduction(recipe.features, encoder.size, recipe.student.qubits, n_classes)]

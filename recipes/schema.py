@@ -14,12 +14,13 @@ from typing import Annotated, Any, Literal, get_args
 from recipes.executor import READOUT_ERRORS, split_executor
 from recipes.section import Between, RecipeError, Section, hints, refuse_changed, shown
 
+MOST_QUBITS = 12  # of students whose whole state is computed for all rows at once
 DNA = ("genomic",)  # corpora of it; `text` may be
 KMER = {"tiny": 3, "lora": 6}  # teacher → letters of a word of DNA
 NAME = set(ascii_letters + digits + ".-_")
 EXACT_GRADIENT = 3  # evaluations that a pass of the rows with exact gradients costs; quantum/search.py says why
 SLOWEST = 1e-30  # learning rate that a decay over many rounds leaves
-MINIBATCHED = ("generator",)  # students of thousands of numbers, which `minibatch` alone trains
+MINIBATCHED = ("layered", "generator")  # students of thousands of numbers, which `minibatch` alone trains
 UNSTAGED = ("noop", "generator")  # students that read rows as they are
 TextCorpus = Literal["synthetic", "reviews", "text", "genomic", "tweets", "senti", "stega", "topic"]
 ImageCorpus = Literal["digits", "fashion", "cifar10"]
@@ -43,10 +44,17 @@ class DataConfig(Section):
         0  # most rows a client keeps, 6:2:2; 0 keeps all; a given test split is never cut
     )
     reference_rows: Annotated[int, Between(10)] = 200  # of the server, never trained on; data/split.py says which
+    public_rows: Annotated[int, Between(0)] = 0  # training rows that all have, without labels; for soft labels alone
+    public: TextCorpus | None = None  # the corpus that these are of, if not of this one
     labelled: Annotated[float, Between(0, 1, above=True)] = 1.0  # share of the training rows that keep their labels
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
+        if self.public and (self.public in ("text", self.corpus) or not self.public_rows):
+            raise RecipeError(
+                f"public is {self.public}; it must be another corpus than {self.corpus}, not text, and public_rows say "
+                f"how many of its rows"
+            )
         if self.corpus == "text" and not self.path:
             raise RecipeError("path is empty; corpus text needs a file, a folder or hf:owner/name")
         if self.corpus != "text" and self.path:
@@ -101,11 +109,12 @@ class GeneratorConfig(Section):
 class StudentConfig(Section):
     """The small model every client trains, and whether its classical twin trains beside it."""
 
-    kind: Literal["vqc", "qcnn", "reupload", "generator", "noop"] = "vqc"
-    readout: Literal["parity", "softmax"] = "parity"  # over the qubits that are read
-    qubits: Annotated[int, Between(2, 12)] = 4
+    kind: Literal["vqc", "qcnn", "reupload", "layered", "generator", "noop"] = "vqc"
+    readout: Literal["parity", "softmax", "dense"] = "parity"  # over the qubits that are read; dense is trained
+    qubits: Annotated[int, Between(2, 16)] = 4
     feature_map: Literal["ry", "z", "zz"] = "ry"
     scale: Annotated[float, Between(0, above=True)] = pi  # features in [0, 1] become angles in [0, scale]
+    angles: Literal["shifted", "tanh", "minmax"] = "shifted"  # `layered`: how the dense layer's outputs turn qubits
     reps: Annotated[int, Between(1, 20)] = 3  # not of a qcnn, whose layers follow from its qubits
     entanglement: Literal["linear", "reverse_linear", "circular", "full"] = "reverse_linear"  # not of a qcnn
     twin: bool = True
@@ -129,6 +138,25 @@ class StudentConfig(Section):
             )
         if self.kind == "qcnn":
             refuse_changed(self, "a qcnn has no", "reps", "entanglement")
+        if self.kind == "layered":
+            self._check_layered()
+            return
+        refuse_changed(self, f"a {self.kind} has no", "angles")
+        if self.readout == "dense":
+            raise RecipeError(f"readout is dense; a {self.kind} has no dense layers: use parity or softmax")
+        if self.qubits > MOST_QUBITS:
+            raise RecipeError(f"qubits is {self.qubits}; a {self.kind} has at most {MOST_QUBITS}")
+
+    def _check_layered(self) -> None:
+        """It reads the encoder's columns themselves, and its circuit is as published."""
+        refuse_changed(self, "a layered student has no", "feature_map", "scale")
+        if self.readout == "parity":
+            raise RecipeError("readout is parity; a layered student is read by ⟨Z⟩: use dense or softmax")
+        if self.entanglement not in ("circular", "linear"):
+            raise RecipeError(
+                f"entanglement is {self.entanglement}; a layered student has a ring or a chain of CNOT: use circular "
+                f"or linear"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,14 +199,26 @@ OPTIMISER_READS = {
 
 @dataclass(frozen=True, kw_only=True)
 class DistilConfig(Section):
-    """What a fit minimises beside the labels' loss: weight·KL(teacher‖student; T) + proximal/2·‖θ − θ_global‖².
+    """What a fit minimises: ν·CE + λ·KL(teacher‖student; T) + κ·JS + μ/2·‖θ − θ_global‖².
 
-    T softens both sides; there is no factor T² before the KL, as quantum/guidance.py says.
+    T softens both sides of the KL; there is no factor T² before it, as quantum/guidance.py says.
     """
 
+    labels: Annotated[float, Between(0)] = 1.0  # ν
     weight: Annotated[float, Between(0)] = 0.0  # λ
+    shannon: Annotated[float, Between(0)] = 0.0  # κ
     temperature: Annotated[float, Between(0, above=True)] = 2.0  # T
     proximal: Annotated[float, Between(0)] = 0.0  # μ
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if not (self.labels or self.teaches):
+            raise RecipeError("labels, weight and shannon are 0; a fit needs labels or a teacher to learn from")
+
+    @property
+    def teaches(self) -> bool:
+        """Whether a teacher's soft labels are in it."""
+        return self.weight > 0 or self.shannon > 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,11 +319,12 @@ class SelectConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class AggregateConfig(Section):
-    """How admitted updates become the next global arrays; all but fedavg expect that some clients lie."""
+    """How admitted updates become the next global arrays; all but the first two expect that some clients lie."""
 
-    by: Literal["fedavg", "clipped", "median", "trimmed", "krum"] = "fedavg"
+    by: Literal["fedavg", "feddf", "clipped", "median", "trimmed", "krum"] = "fedavg"
     tau: Annotated[float, Between(0)] = 0.0  # `fedavg`: how fast a client loses weight as it leaves its teacher
     mean: Literal["line", "circular"] = "line"  # `fedavg`: of angles, each with its own period
+    epochs: Annotated[int, Between(1, 1000)] = 3  # `feddf`: passes of the public rows in which the server distils
     bound: Annotated[float, Between(0, above=True)] | None = None  # `clipped`: longest update; None: the median length
     share: Annotated[float, Between(0, 0.5)] = 0.2  # `trimmed`: of the values, left out at either end
     liars: Annotated[int, Between(0, 498)] = 1  # `krum`: how many clients may lie
@@ -293,6 +334,8 @@ class AggregateConfig(Section):
         Section.__post_init__(self)
         if self.by != "fedavg":
             refuse_changed(self, f"{self.by} does not read", "tau", "mean")
+        if self.by != "feddf":
+            refuse_changed(self, f"{self.by} does not read", "epochs")
 
     def fewest(self) -> int:
         """Updates without which the rule promises nothing."""
@@ -345,9 +388,10 @@ class Recipe(Section):
         self._check_executor()
         self._check_noop()
         self._check_minibatch()
+        self._check_public()
+        self._check_words()
         self._check_teacher()
         self._check_images()
-        self._check_words()
         if self.teacher.rounds > self.rounds:
             raise RecipeError(
                 f"teacher.rounds is {self.teacher.rounds}; it must be at most rounds, which is {self.rounds}"
@@ -371,10 +415,11 @@ class Recipe(Section):
                 refuse_changed(self.hardware, f"executor {kind} has no", *hints(HardwareConfig))
             except RecipeError as error:
                 raise RecipeError(f"hardware.{error}") from None
-        if kind != "exact" and self.optimiser.kind == "adam":
+        if kind != "exact" and self.optimiser.kind in ("adam", "minibatch"):
+            instead = "use shift, spsa or cobyla" if self.optimiser.kind == "adam" else "leave executor out"
             raise RecipeError(
-                f"optimiser.kind is adam; its gradients are exact and executor {self.executor} has none: "
-                f"use shift, spsa or cobyla"
+                f"optimiser.kind is {self.optimiser.kind}; its gradients are exact and executor {self.executor} has "
+                f"none: {instead}"
             )
         if kind == "exact" and self.scored_by == "executor":
             raise RecipeError("scored_by is executor, which is exact already: leave it out")
@@ -386,7 +431,7 @@ class Recipe(Section):
             raise RecipeError(f"executor is {shown(self.executor)}; a noop student runs no circuits: leave it out")
         if self.aggregate.mean == "circular":
             raise RecipeError("aggregate.mean is circular; a noop student has no angles: leave it out")
-        if self.distil.weight or self.distil.proximal:
+        if self.distil.teaches or self.distil.proximal:
             raise RecipeError("distil has a weight or a proximal; a noop student learns nothing: leave them out")
 
     def _check_minibatch(self) -> None:
@@ -400,11 +445,35 @@ class Recipe(Section):
                 f"use cobyla, spsa, adam or shift"
             )
 
+    def _check_words(self) -> None:
+        t, corpus = self.teacher, self.data.corpus
+        if corpus not in (*DNA, "text"):
+            try:
+                refuse_changed(t, f"{corpus} is text, which has no", "kmer", "stride")
+            except RecipeError as error:
+                raise RecipeError(f"teacher.{error}") from None
+        if corpus == "text" and t.kmer is None and t.stride is not None:
+            raise RecipeError(f"teacher.stride is {t.stride}; without kmer a text is read as it stands: leave it out")
+        if corpus in DNA and t.kind == "tiny" and t.kmer == 0:
+            raise RecipeError(
+                f"teacher.kmer is 0; a tiny teacher counts words, and a row of {corpus} is a single one: leave it out"
+            )
+
+    def words(self) -> tuple[int, int]:
+        """k and stride of the words that its teacher reads DNA in; k is 0 where a row is read as it stands.
+
+        An LLM pays for every token, SmolLM2 for 200 letters 112 in words of 6 side by side, 662 in all words of 6.
+        """
+        t = self.teacher
+        k = t.kmer if t.kmer is not None else KMER.get(t.kind, 0) if self.data.corpus in DNA else 0
+        return k, t.stride or (k if k and t.kind == "lora" else 1)
+
     def _check_teacher(self) -> None:
         if self.teacher.kind != "none":
             return
         asked = {
             "distil.weight": self.distil.weight,
+            "distil.shannon": self.distil.shannon,
             "aggregate.tau": self.aggregate.tau,
             "stop.delta": self.stop.delta,
             "regulate.law": self.regulate.law if self.regulate.law != "none" else 0,
@@ -446,28 +515,17 @@ class Recipe(Section):
                         f"leave it out{advice}"
                     )
 
-    def _check_words(self) -> None:
-        t, corpus = self.teacher, self.data.corpus
-        if corpus not in (*DNA, "text"):
-            try:
-                refuse_changed(t, f"{corpus} is text, which has no", "kmer", "stride")
-            except RecipeError as error:
-                raise RecipeError(f"teacher.{error}") from None
-        if corpus == "text" and t.kmer is None and t.stride is not None:
-            raise RecipeError(f"teacher.stride is {t.stride}; without kmer a text is read as it stands: leave it out")
-        if corpus in DNA and t.kind == "tiny" and t.kmer == 0:
+    def _check_public(self) -> None:
+        if self.aggregate.by == "feddf" and not (self.data.public_rows and self.student.kind == "layered"):
             raise RecipeError(
-                f"teacher.kmer is 0; a tiny teacher counts words, and a row of {corpus} is a single one: leave it out"
+                "aggregate.by is feddf; the server distils the clients' layered students on public texts: set "
+                "data.public_rows, and student.kind to layered"
             )
-
-    def words(self) -> tuple[int, int]:
-        """k and stride of the words that its teacher reads DNA in; k is 0 where a row is read as it stands.
-
-        An LLM pays for every token, SmolLM2 for 200 letters 112 in words of 6 side by side, 662 in all words of 6.
-        """
-        t = self.teacher
-        k = t.kmer if t.kmer is not None else KMER[t.kind] if self.data.corpus in DNA else 0
-        return k, t.stride or (k if k and t.kind == "lora" else 1)
+        if self.data.public_rows and not (self.distil.teaches or self.aggregate.by == "feddf"):
+            raise RecipeError(
+                f"data.public_rows is {self.data.public_rows}; only soft labels teach such rows: give distil a weight "
+                f"or shannon, set aggregate.by to feddf, or leave it out"
+            )
 
     def paid(self) -> bool:
         """Whether its circuits run on hardware that is paid for."""

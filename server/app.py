@@ -27,6 +27,7 @@ def main(grid: Grid, context: Context) -> None:
 
     limit_threads(recipe.threads)
     from server import checkpoint, prepare
+    from server.ensemble import Ensemble
     from server.folder import current_folder, run_name
     from server.ledger import Ledger
     from server.reference import Reference
@@ -61,6 +62,7 @@ def main(grid: Grid, context: Context) -> None:
             record=ledger.append,
             save=lambda state: checkpoint.save(folder, state, recipe.digest()),
             periods=reference.periods() if recipe.aggregate.mean == "circular" else {},
+            fuse=Ensemble(recipe, reference) if recipe.aggregate.by == "feddf" else None,
         )
         federated.start(grid)
     except Exception as error:

@@ -27,6 +27,7 @@ RunsDirOption = Annotated[Path, typer.Option(help="where run folders go")]
 SpendOption = Annotated[
     int, typer.Option(min=0, metavar="SECONDS", help="QPU seconds that the whole run may use; for executor ibm:…")
 ]
+FolderArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")]
 
 command = typer.Typer(
     name="qflock",
@@ -127,6 +128,31 @@ def run(
 
 
 @command.command()
+def distill(
+    recipe: RecipeArgument, set_: SetOption = None, seed: SeedOption = None, runs_dir: RunsDirOption = Path("runs")
+) -> None:
+    """Run a recipe in one place: a single client holds all rows, for as many rounds."""
+    central = ["data.partition=iid", "clients=1", "min_reports=1"]
+    run(recipe, [*(set_ or []), *central], None, seed, runs_dir)
+
+
+@command.command()
+def predict(
+    run: FolderArgument,
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT…", help="what to classify")],
+    executor: Annotated[str, typer.Option(help="what runs the circuits: any executor of a recipe")] = "exact",
+    shots: Annotated[int, typer.Option(min=1, help="a text; exact takes none")] = 10240,
+    mitigate: Annotated[bool, typer.Option("--mitigate", help="undo read-out errors")] = False,
+) -> None:
+    """Classify texts with what a run has trained."""
+    from rich.console import Console
+
+    from server.trained import predicted, trained
+
+    Console().print(predicted(trained(run), texts, executor, shots, mitigate=mitigate))
+
+
+@command.command()
 def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")],
     on: OnOption = "sim",
@@ -143,11 +169,24 @@ def resume(
 
 
 @command.command()
-def export(run: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a finished run")]) -> None:
-    """Write the classical network that a generator was trained to write, and prove that it runs by itself."""
-    from server.export import export as exported
+def export(
+    run: FolderArgument,
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT…", help="with --qasm: one circuit a text")] = None,
+    qasm: Annotated[Path | None, typer.Option(help="the folder for OpenQASM 3 files")] = None,
+    device: Annotated[str, typer.Option(help="with --qasm: a fake device of IBM's that must hold the circuit")] = "",
+) -> None:
+    """Write the network that a generator was trained to write, and prove it; or the trained circuit of given texts."""
+    if qasm is not None:
+        from server.trained import exported, trained
 
-    for one in exported(run):
+        for path in exported(trained(run), texts or [], qasm, device):
+            typer.echo(path)
+        return
+    if texts or device:
+        raise InputError("a text or --device is for circuits: say --qasm FOLDER too")
+    from server.export import export as written
+
+    for one in written(run):
         typer.echo(
             f"{', '.join(str(run / 'export' / file) for file in one.files)}: {one.target}, {one.parameters:,} weights, "
             f"{one.accuracy:.2%} of {one.rows:,} rows right, as in the ledger; ran without anything quantum"

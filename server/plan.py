@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from quantum.arms import arms
 from quantum.backends import method
 from quantum.circuit_student import CircuitStudent
+from quantum.dressed import Dressed
 from quantum.student import Student
 from recipes.executor import split_executor
-from recipes.schema import UNSTAGED, GeneratorConfig, Recipe, TeacherConfig
+from recipes.schema import MINIBATCHED, UNSTAGED, GeneratorConfig, Recipe, TeacherConfig
 from server.price import most_evaluations, price, rows_of
-from server.ready import SHAPES, ready
+from server.ready import SHAPES, models, ready
 from strategies.wire import count_bytes
 from teacher.models import at_hand
 from teacher.size import adapter_bytes
@@ -30,20 +30,22 @@ def priced(recipe: Recipe) -> Table:
     table.add_column(style="bold")
     table.add_column()
     n_classes = ready(recipe, fetch=False)
-    models = arms(recipe.student, n_classes)
+    arms = models(recipe, n_classes)
     rows = max(1, 3 * (recipe.data.rows or ROWS) // 5)  # three fifths of them are trained on
-    if recipe.student.kind == "generator":
+    if recipe.student.kind in MINIBATCHED:
         rows, _ = rows_of(recipe)
     most = most_evaluations(recipe)
     fits = recipe.rounds * recipe.clients
     seconds, up = 0.0, 0
-    for name, model in models.items():
+    for name, model in arms.items():
         arrays = model.initial(recipe.seed)
         up += count_bytes(arrays)
         seconds += timed(recipe, model, rows, n_classes) * most * fits
         table.add_row(name, f"{model.name}, {model.parameters:,} parameters, {count_bytes(arrays):,} bytes")
         if recipe.student.kind == "generator":
             table.add_row("writes", writes(recipe.student.generator, model))
+        if isinstance(model, Dressed):
+            table.add_row("of these", f"{model.effective:,} can tell; {dressed(recipe, model)}")
         if isinstance(model, CircuitStudent):
             table.add_row("circuit", circuit(recipe, model))
             if recipe.optimiser.kind == "adam":
@@ -53,10 +55,7 @@ def priced(recipe: Recipe) -> Table:
     table.add_row("data", f"{recipe.data.corpus}, {recipe.data.partition} partition, {recipe.clients} clients")
     staged = recipe.student.kind not in UNSTAGED
     if staged:
-        table.add_row(
-            "features",
-            f"{recipe.features.encoder}, {recipe.features.reduction} reduction to {recipe.student.qubits} numbers",
-        )
+        table.add_row("features", features(recipe))
     table.add_row("teacher", teaching(recipe))
     table.add_row("regulation", regulation(recipe))
     chosen = (
@@ -83,11 +82,14 @@ def timed(recipe: Recipe, model: Student, rows: int, n_classes: int) -> float:
     config, draws = recipe.optimiser, np.random.default_rng(0)
     if config.kind == "minibatch":
         tried = min(rows, TRIED * config.batch)
-        x: NDArray[Any] = draws.integers(0, 256, (tried, *SHAPES[recipe.data.corpus]), dtype=np.uint8)
         trial = model.step(config)
     else:
         tried, trial = rows, max(20, model.step(config))
-        x = draws.random((rows, model.features))
+    x: NDArray[Any]
+    if recipe.student.kind == "generator":
+        x = draws.integers(0, 256, (tried, *SHAPES[recipe.data.corpus]), dtype=np.uint8)
+    else:
+        x = draws.random((tried, model.features))
     labels, arrays = np.arange(tried) % n_classes, model.initial(recipe.seed)
     model.fit(arrays, x, labels, config, trial)  # imports and compiles
     began = time.perf_counter()
@@ -105,6 +107,22 @@ def writes(config: GeneratorConfig, model: Any) -> str:
     saved = 1 - model.parameters / writer.most
     layers = "-".join(map(str, writer.widths))
     return f"{targets} by {sizes} ({saved:.1%} fewer), {writer.qubits} qubits, mapping {layers} {config.activation}"
+
+
+def features(recipe: Recipe) -> str:
+    """What a student reads of a text."""
+    if recipe.student.kind == "layered":
+        return f"{recipe.features.encoder}, all columns"
+    return f"{recipe.features.encoder}, {recipe.features.reduction} reduction to {recipe.student.qubits} numbers"
+
+
+def dressed(recipe: Recipe, model: Dressed) -> str:
+    """What stands between two dense layers."""
+    if not model.circuit:
+        return "no circuit"
+    s, drawn = recipe.student, model.ansatz.circuit
+    gates = f"depth {drawn.depth()}, {drawn.num_nonlocal_gates()} two-qubit gates"
+    return f"{s.qubits} qubits, {s.reps} reps, {s.angles} angles, {s.readout} read-out, {gates}; {model.engine.backend}"
 
 
 def circuit(recipe: Recipe, model: CircuitStudent) -> str:
@@ -163,7 +181,8 @@ def teaching(recipe: Recipe) -> str:
     words = [taught(t), *read, f"tuned on {recipe.data.labelled:.0%} of a client's training rows"]
     if t.federate != "none":
         words.append(f"federated ({t.federate}, {t.rounds} round{'s' * (t.rounds > 1)})")
-    words.append(f"distilled with λ {d.weight:g} at T {d.temperature:g}" if d.weight else "nothing distilled")
+    weights = f"ν {d.labels:g}, λ {d.weight:g}, κ {d.shannon:g}"
+    words.append(f"distilled with {weights} at T {d.temperature:g}" if d.teaches else "nothing distilled")
     return "; ".join(words + ([f"proximal μ {d.proximal:g}"] if d.proximal else []))
 
 

@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from data.corpus import load
 from data.images import PUBLISHED
 from data.split import deal
-from quantum.arms import arms
 from quantum.executor import CheckedExecutor
 from quantum.journal import Journal
 from quantum.price import STOP_AT, executions, seconds, spend_for
 from recipes.schema import Recipe
 from recipes.section import InputError
-from server.ready import at_hand, ready
+from server.ready import at_hand, models, ready
 
 ROWS = (300, 100)  # train and test, of a client whose rows are not known yet
 
@@ -63,7 +62,7 @@ def price(recipe: Recipe) -> Price:
     """Every round the most evaluations that its regulator allows, counted on its own student and optimiser."""
     n_classes = ready(recipe, fetch=False)
     train, test = rows_of(recipe)
-    model = arms(recipe.student, n_classes)["student"]
+    model = models(recipe, n_classes)["student"]
     arrays, draws = model.initial(recipe.seed), np.random.default_rng(0)
     fit, scores = Counting(recipe), Counting(recipe)
     x = draws.random((train, model.features))

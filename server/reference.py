@@ -9,8 +9,8 @@ from data.corpus import load
 from data.split import deal
 from data.stages import Stage, through
 from quantum.arms import arms
-from quantum.objective import cross_entropy
-from quantum.reduction import reduction
+from quantum.guidance import cross_entropy
+from quantum.reduction import stages
 from quantum.student import Student
 from recipes.schema import UNSTAGED, Recipe
 from strategies.messages import Arrays
@@ -27,20 +27,22 @@ class Reference:
             "rows": len(corpus.labels),
             "digest": corpus.digest,
         }
-        self.rows = deal(corpus, recipe.data, recipe.clients, recipe.seed).reference
+        dealt = deal(corpus, recipe.data, recipe.clients, recipe.seed)
+        self.rows, self.public = dealt.reference, dealt.public
         targets = recipe.student.generator.targets
         owners = [targets.index(name) for name in dict.fromkeys(targets)] or [0]
-        members = [arms(recipe.student, len(corpus.classes), owner) for owner in owners]
+        n_classes, staged = len(corpus.classes), recipe.student.kind not in UNSTAGED
+        self.stages: list[Stage] = stages(recipe, encoder(recipe.features), n_classes) if staged else []
+        columns = self.stages[0].size if staged else 0
+        members = [arms(recipe.student, n_classes, client=owner, columns=columns) for owner in owners]
         self.arms: dict[str, Student] = members[0]
         self.members = {name: [one[name] for one in members] for name in self.arms}  # one a network that clients have
-        self.stages: list[Stage] = []
-        if recipe.student.kind not in UNSTAGED:
-            first = encoder(recipe.features)
-            self.stages = [first, reduction(recipe.features, first.size, recipe.student.qubits, len(corpus.classes))]
+        self.shared: Arrays = {}
         self._x: Any = None
 
     def encode(self, shared: Arrays) -> None:
         """Send the reference rows through the agreed stages, once."""
+        self.shared = shared
         self._x = through(self.stages, shared, self.rows.raw)
 
     def periods(self) -> dict[str, Arrays]:

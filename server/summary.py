@@ -7,6 +7,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from recipes.load import load
 from server.ledger import Line, lines, visits
 
 ALONE = ("head", "logistic", "majority")  # what needs no student
@@ -17,6 +18,8 @@ LEGEND = {
     "admitted": "rounds, by arm",
 }
 CHANCE = "one run: a difference in `all` of less than about {:.1%} is chance"
+
+TERMS = {"ce": "CE", "kl": "KL", "js": "JS"}  # nats, of what was minimised
 
 
 def summary(folder: Path) -> Group:
@@ -44,10 +47,14 @@ def summary(folder: Path) -> Group:
         table,
         Text(legend([*alone, "admitted"], total), style="dim"),
         *(Text(line) for line in costs),
-        Text(teachers(rounds)),
-        Text(regulated(rounds)),
+        *([Text(teachers(rounds)), Text(regulated(rounds))] if taught(folder) else []),
         Text(f"bytes: {up:,} up, {down:,} down, features and {len(rounds)} rounds together · {seconds:.0f} s"),
     )
+
+
+def taught(folder: Path) -> bool:
+    """Whether the run had teachers."""
+    return load(str(folder / "recipe.yaml")).teacher.kind != "none"
 
 
 def legend(columns: list[str], rows: int) -> str:
@@ -70,7 +77,15 @@ def cost(name: str, rounds: list[Line]) -> str:
     evaluations = sum(client["evaluations"] for client in clients)
     shots = sum(client["shots"] for client in clients)
     spent = f"{shots:,} shots" if shots else "exact, no shots"
-    return f"{name}: {len(clients)} fits, {evaluations:,} evaluations, {spent}"
+    return f"{name}: {len(clients)} fits, {evaluations:,} evaluations, {spent}{minimised(name, rounds)}"
+
+
+def minimised(name: str, rounds: list[Line]) -> str:
+    """The terms of its loss after its last round, where a teacher spoke: means over the clients."""
+    last: Line = next((line["arms"][name] for line in reversed(rounds) if name in line["arms"]), {"clients": {}})
+    taught = [client["terms"] for client in last["clients"].values() if client.get("terms")]
+    means = {term: fmean(terms[term] for terms in taught) for term in TERMS} if taught else {}
+    return "".join(f" · {TERMS[term]} {mean:.3f}" for term, mean in means.items())
 
 
 def teachers(rounds: list[Line]) -> str:

@@ -37,4 +37,9 @@ def fedavg(
     return circular_mean(updates, weights, current, periods) if periods else weighted_mean(updates, weights, current)
 
 
-AGGREGATORS: dict[str, Aggregator] = {rule.__name__: rule for rule in (fedavg, clipped, median, trimmed, krum)}
+def feddf(config: AggregateConfig, current: Arrays, reports: Sequence[Report]) -> Arrays:
+    """Where FedDF (Lin et al. 2020, arXiv:2006.07242) starts: θ ← Σ n_i·θ_i / Σ n_i; server/ensemble.py goes on."""
+    return weighted_mean([report.arrays for report in reports], [report.examples for report in reports], current)
+
+
+AGGREGATORS: dict[str, Aggregator] = {rule.__name__: rule for rule in (fedavg, feddf, clipped, median, trimmed, krum)}

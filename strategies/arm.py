@@ -14,6 +14,7 @@ from strategies.selection import Key, Losses, select
 from strategies.state import ArmState
 from strategies.stop import converged
 
+Fuse = Callable[[Arrays, Sequence[Arrays]], Arrays]  # the average, what was averaged → the next global arrays
 Measure = Callable[[Arrays], tuple[float, float]]  # arrays → loss in nats and accuracy, on the server's held-out rows
 
 
@@ -27,23 +28,34 @@ def invite(config: SelectConfig, arm: ArmState, clients: Sequence[int], key: Key
 
 
 def close(
-    recipe: Recipe, arm: ArmState, reports: Sequence[Report], measure: Measure, key: Key, periods: Arrays | None = None
+    recipe: Recipe,
+    arm: ArmState,
+    reports: Sequence[Report],
+    measure: Measure,
+    key: Key,
+    periods: Arrays | None = None,
+    fuse: Fuse | None = None,
 ) -> dict[str, Any]:
     """Average provisionally, measure, admit, average what was admitted, stop? The arm's part of the ledger line.
 
     The provisional average is the recipe's aggregate too: alignment compares with its loss, and a plain mean that liars
     have moved would choose the liars.
     """
+
+    def combined(entering: Sequence[Report]) -> Arrays:
+        mean = aggregate(recipe.aggregate, arm.arrays, entering, periods)
+        ordered = sorted(entering, key=lambda report: report.client)
+        return fuse(mean, [report.arrays for report in ordered]) if fuse else mean
+
     config = recipe.select
     losses = {report.client: report.student_loss for report in reports}
     admitted = sorted(losses)
-    arrays = aggregate(recipe.aggregate, arm.arrays, reports, periods)
+    arrays = combined(reports)
     loss, accuracy = measure(arrays)
     if config.rules == "admit":
         admitted = select(config, losses, reference(config, losses, loss), (*key, 1))
     if len(admitted) < len(reports):
-        entering = [report for report in reports if report.client in admitted]
-        arrays = aggregate(recipe.aggregate, arm.arrays, entering, periods)
+        arrays = combined([report for report in reports if report.client in admitted])
         loss, accuracy = measure(arrays)
     alike = cosine(arm.arrays, [report for report in reports if report.client in admitted])
     arm.arrays = arrays

@@ -48,10 +48,12 @@ class Federated(Strategy):
         record: Callable[[Record], None],
         save: Callable[[State], None],
         periods: dict[str, Arrays] | None = None,
+        fuse: Callable[[str, int, Arrays, Sequence[Arrays]], Arrays] | None = None,
     ) -> None:
         self.recipe, self.run, self.roster, self.state = recipe, run, roster, state
         self.reference, self.record, self.save = reference, record, save
         self.periods = periods or {}  # arm → of its angles, when they are averaged on the circle
+        self.fuse = fuse  # (arm, round, average, what was averaged) → the next global arrays
         self.invited: dict[str, list[int]] = {}
         self.bytes_down = 0
 
@@ -143,7 +145,8 @@ class Federated(Strategy):
                 raise RunFailedError(f"round {server_round}: {usable_reports}, {lacking}{reasons}")
         for name, reports in usable.items():
             arm, measure = self.state.arms[name], partial(self.reference, name)
-            closed = close(self.recipe, arm, reports, measure, self.key(server_round), self.periods.get(name))
+            fuse = partial(self.fuse, name, server_round) if self.fuse else None
+            closed = close(self.recipe, arm, reports, measure, self.key(server_round), self.periods.get(name), fuse)
             clients = {report.client: without(without_arrays(report), "client", "arm", *TIMES) for report in reports}
             line["arms"][name] = {"invited": self.invited[name], **closed, "clients": clients}
             self.state.visited |= {report.client: server_round for report in reports}

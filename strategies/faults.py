@@ -20,6 +20,9 @@ def unusable(report: Report, expected: Arrays) -> str | None:
     for name in NUMBERS:
         if not math.isfinite(getattr(report, name)):
             return f"{report.arm}: {name} is {getattr(report, name)}"
+    for name, value in report.terms.items():
+        if not (isinstance(value, int | float) and math.isfinite(value)):
+            return f"{report.arm}: its term {name} is {value}"
     if report.divergence < 0:  # which no divergence is; it would buy weight in the average
         return f"{report.arm}: divergence is {report.divergence}"
     return wrong_arrays(report.arrays, expected, f"{report.arm}: ")

@@ -65,6 +65,7 @@ class Report:
     requested: int = 0  # evaluations the regulator's law asked for, before its caps
     rho: float = 0.0  # L_student / L_teacher that it saw; 0 when there was no loss of an earlier round
     divergence: float = 0.0  # mean KL(teacher‖student) on the held-out rows, nats
+    terms: dict[str, float] = field(default_factory=dict)  # of what was minimised, nats; if taught
     note: str = ""  # what a reader of the ledger should know, such as a lost memory
 
 

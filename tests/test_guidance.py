@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.spatial.distance import jensenshannon
 from scipy.special import log_softmax, rel_entr
 
 from quantum.arms import student, twin
-from quantum.guidance import UNGUIDED, Guidance, divergence
-from quantum.objective import cross_entropy
+from quantum.guidance import UNGUIDED, Guidance, cross_entropy, divergence, jensen_shannon
 from recipes.schema import OptimiserConfig, StudentConfig
 from teacher.soft_labels import softened
 
@@ -38,6 +38,18 @@ def test_the_pull_is_scipys_relative_entropy_of_softened_logits(seed, n_classes,
     assert_allclose(guidance.pull(np.exp(log_softmax(own, axis=1))), 0.7 * oracle, rtol=1e-6, atol=1e-9)
 
 
+@given(seed=st.integers(0, 999), n_classes=st.integers(2, 5), temperature=TEMPERATURE)
+def test_jensen_shannon_is_scipys_squared_distance_of_the_probabilities_themselves(seed, n_classes, temperature):
+    rng = np.random.default_rng(seed)
+    teacher, own = rng.normal(0, 1.5, (2, 7, n_classes))
+    q, p = softened(teacher, 1.0), softened(own, 1.0)
+    oracle = (jensenshannon(q, p, axis=1) ** 2).mean()
+    assert_allclose(jensen_shannon(q, p), oracle, atol=1e-9)
+    assert 0 <= jensen_shannon(q, p) <= np.log(2)
+    guidance = Guidance(softened(teacher, temperature), temperature=temperature, shannon=0.7)
+    assert_allclose(guidance.pull(p), 0.7 * oracle, rtol=1e-6, atol=1e-9)
+
+
 @given(seed=st.integers(0, 999))
 def test_a_divergence_is_never_negative_and_is_zero_of_itself(seed):
     t, s = np.random.default_rng(seed).dirichlet((0.3, 0.3, 0.3), (2, 20))
@@ -51,7 +63,7 @@ def test_a_divergence_is_never_negative_and_is_zero_of_itself(seed):
 def test_the_slope_of_the_whole_loss_is_that_of_differences(one, labelled, monkeypatch):
     """Adam's exact gradient at one point, against central differences of the loss that a fit reports."""
     x, labels, soft = rows()
-    guidance = Guidance(soft, weight=0.8, temperature=3.0, proximal=0.5)
+    guidance = Guidance(soft, weight=0.8, temperature=3.0, proximal=0.5, labels=0.6, shannon=0.9)
     seen = {}
 
     def caught(loss, *_):

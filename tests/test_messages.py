@@ -29,8 +29,9 @@ SOUND = {bool: st.booleans(), str: st.text(), int: COUNTS, float: FLOATS, float 
 def said(what, known=None):
     """A message of plain values, whatever they are."""
     by_arm = st.dictionaries(ARMS, FLOATS)
-    values = {"arrays": NAMED, "accuracy": by_arm, "loss": by_arm, "exact_loss": by_arm, "spend_seconds": st.just(0.0)}
-    values |= {"confusion": st.dictionaries(ARMS, MATRICES), "holds": st.dictionaries(ARMS, COUNTED)} | (known or {})
+    values = {"arrays": NAMED, "accuracy": by_arm, "loss": by_arm, "exact_loss": by_arm, "terms": by_arm}
+    values |= {"confusion": st.dictionaries(ARMS, MATRICES), "holds": st.dictionaries(ARMS, COUNTED)}
+    values |= {"spend_seconds": st.just(0.0)} | (known or {})
     return st.builds(what, **{f.name: values[f.name] if f.name in values else SOUND[f.type] for f in fields(what)})
 
 

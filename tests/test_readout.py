@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from quantum.objective import cross_entropy
+from quantum.guidance import cross_entropy
 from quantum.readout import READOUTS, SHARPNESS, readout
 from recipes.section import RecipeError
 

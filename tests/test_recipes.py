@@ -9,6 +9,7 @@ from dataclasses import MISSING, asdict, replace
 from dataclasses import fields as dataclass_fields
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Literal, get_args, get_origin
 
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from recipes import schema
 from recipes.load import about, build, checked, every_key, from_run_config, load, merged, parse, shipped, sweep_of
-from recipes.schema import IMAGES, MINIBATCHED, OPTIMISER_READS, Recipe
+from recipes.schema import IMAGES, MINIBATCHED, MOST_QUBITS, OPTIMISER_READS, Recipe
 from recipes.section import Between, RecipeError, Section, hints
 from server.sweep import grid
 
@@ -75,14 +76,16 @@ def read(section, values):
         unread |= {"stride"} if values.get("kmer") == 0 else set()
     elif section.__name__ == "SelectConfig" and values.get("by") != "power-of-choice":
         unread = {"candidates"}
-    elif section.__name__ == "AggregateConfig" and values.get("by", "fedavg") != "fedavg":
-        unread = {"tau", "mean"}
+    elif section.__name__ == "AggregateConfig":
+        unread = {"tau", "mean"} if values.get("by", "fedavg") != "fedavg" else set()
+        unread |= {"epochs"} if values.get("by") != "feddf" else set()
     elif section.__name__ == "GeneratorConfig":
         unread = {"targets"} if values.get("by") in ("small", "full") else set()
         unread |= {"target"} if values.get("targets") else set()
     elif section.__name__ == "StudentConfig":
         kind = values.get("kind")
         unread = {"reps", "entanglement"} if kind == "qcnn" else set()
+        unread |= {"feature_map", "scale"} if kind == "layered" else {"angles"}
         unread |= set(hints(section)) - {"kind", "twin", "generator"} if kind == "generator" else {"generator"}
     elif section is Recipe and not values.get("executor", "exact").startswith("ibm"):
         unread = {"hardware"}
@@ -93,10 +96,12 @@ def allowed(section, values):
     """Whether the keys of a section do not contradict each other."""
     values = {field.name: field.default for field in dataclass_fields(section)} | values
     if section.__name__ == "DataConfig":
-        return (values["corpus"] == "text") == bool(values["path"])
+        other = values["public"] not in ("text", values["corpus"]) and values["public_rows"]
+        return (values["corpus"] == "text") == bool(values["path"]) and (not values["public"] or other)
     if section.__name__ == "StudentConfig":
-        controls = values["kind"] == "generator" and values["generator"] is not MISSING
-        return not (values["twin"] and (values["kind"] == "noop" or (controls and values["generator"].by != "circuit")))
+        return possible(values)
+    if section.__name__ == "DistilConfig":
+        return values["labels"] or values["weight"] or values["shannon"]
     if section.__name__ == "TeacherConfig":
         targets = values["targets"]
         return (values["kind"] != "none" or values["federate"] == "none") and bool(
@@ -104,49 +109,57 @@ def allowed(section, values):
         )
     if section.__name__ == "SelectConfig":
         return values["by"] != "power-of-choice" or values["percent"] <= values["candidates"]
-    return section is not Recipe or (consistent(values) and not of_images(values))
+    return section is not Recipe or consistent(values)
+
+
+def possible(values):
+    """Whether the keys of a student do not contradict each other."""
+    kind = values["kind"]
+    if kind == "layered":
+        return values["readout"] != "parity" and values["entanglement"] in ("circular", "linear")
+    if values["readout"] == "dense" or values["qubits"] > MOST_QUBITS:
+        return False
+    controls = kind == "generator" and values["generator"] is not MISSING
+    return not (values["twin"] and (kind == "noop" or (controls and values["generator"].by != "circuit")))
 
 
 def consistent(values):
     """Whether the sections of a recipe do not contradict each other."""
-    select, aggregate = (
-        DEFAULTS.select if values["select"] is MISSING else values["select"],
-        DEFAULTS.aggregate if values["aggregate"] is MISSING else values["aggregate"],
-    )
-    student, optimiser, teacher, distil, data = (
-        getattr(DEFAULTS, key) if values[key] is MISSING else values[key]
-        for key in ("student", "optimiser", "teacher", "distil", "data")
-    )
-    if data.corpus == "genomic":
+    now = SimpleNamespace(**{key: getattr(DEFAULTS, key) if v is MISSING else v for key, v in values.items()})
+    student, teacher, distil = now.student, now.teacher, now.distil
+    if now.data.corpus == "genomic":
         if (teacher.kind, teacher.kmer) == ("tiny", 0):
             return False
-    elif teacher.stride is not None or not (teacher.kmer is None or data.corpus == "text"):
+    elif teacher.stride is not None or not (teacher.kmer is None or now.data.corpus == "text"):
         return False
-    if teacher.rounds > values["rounds"]:
+    if teacher.rounds > now.rounds:
         return False
-    if student.kind == "noop" and (aggregate.mean == "circular" or distil.weight or distil.proximal):
+    if now.data.corpus in IMAGES or student.kind == "generator":
+        return False  # whose many constraints tests/test_qfed.py goes through one by one
+    asked = distil.teaches or now.aggregate.tau or now.stop.delta or now.regulate.law != "none"
+    if teacher.kind == "none" and asked:
         return False
-    if values["executor"] == "exact":
-        if values["scored_by"] == "executor":
+    fused = now.aggregate.by == "feddf"
+    if (fused and not (now.data.public_rows and student.kind == "layered")) or (
+        now.data.public_rows and not (distil.teaches or fused)
+    ):
+        return False
+    return runnable(now) and now.min_reports <= now.clients and now.select.takes(now.clients) >= now.aggregate.fewest()
+
+
+def runnable(now):
+    """Whether the student can be trained so, on that executor."""
+    student, optimiser, distil = now.student, now.optimiser, now.distil
+    if (optimiser.kind == "minibatch") != (student.kind in MINIBATCHED):
+        return False
+    if student.kind == "noop" and (now.aggregate.mean == "circular" or distil.teaches or distil.proximal):
+        return False
+    if now.executor == "exact":
+        if now.scored_by == "executor":
             return False
-    elif optimiser.kind == "adam" or student.kind == "noop":
+    elif optimiser.kind in ("adam", "minibatch") or student.kind == "noop":
         return False
-    if values["mitigate"] and not values["executor"].startswith(("noisy", "ibm")):
-        return False
-    return values["min_reports"] <= values["clients"] and select.takes(values["clients"]) >= aggregate.fewest()
-
-
-def of_images(values):
-    """What is about images, or has no teacher: tests/test_qfed.py goes through these constraints one by one."""
-    student, optimiser, teacher, data = (
-        getattr(DEFAULTS, key) if values[key] is MISSING else values[key]
-        for key in ("student", "optimiser", "teacher", "data")
-    )
-    return (
-        (optimiser.kind == "minibatch" or student.kind in MINIBATCHED)
-        or data.corpus in IMAGES
-        or teacher.kind == "none"
-    )
+    return not now.mitigate or now.executor.startswith(("noisy", "ibm"))
 
 
 def attempt(act, *given):
@@ -314,8 +327,7 @@ WRONG = {  # file's text, words after the file, the line
         "student: {circut: vqc, qbits: 4}",
         [],
         "r.yaml: student.circut is not a key. "
-        "Keys here: kind, readout, qubits, feature_map, scale, reps, entanglement, twin, size, "
-        "generator",
+        "Keys here: kind, readout, qubits, feature_map, scale, angles, reps, entanglement, twin, size, generator",
     ),
     "key without its section": ("maxiter: 5", [], "r.yaml: maxiter is not a key. Did you mean optimiser.maxiter?"),
     "unknown section": ("studnt: {qubits: 4}", [], "r.yaml: studnt is not a key. Did you mean student?"),
@@ -424,6 +436,61 @@ WRONG = {  # file's text, words after the file, the line
         "optimiser: {learning_rate: 0.5}",
         [],
         "r.yaml: optimiser.learning_rate is 0.5; cobyla does not read learning_rate: leave it out",
+    ),
+    "a layered student read by parity": (
+        "student: {kind: layered}\noptimiser: {kind: minibatch}",
+        [],
+        "r.yaml: student.readout is parity; a layered student is read by ⟨Z⟩: use dense or softmax",
+    ),
+    "a layered student of another ring": (
+        "student: {kind: layered, readout: dense}\noptimiser: {kind: minibatch}",
+        [],
+        "r.yaml: student.entanglement is reverse_linear; a layered student has a ring or a chain of CNOT: "
+        "use circular or linear",
+    ),
+    "a layered student with a feature map": (
+        "student: {kind: layered, feature_map: zz}",
+        [],
+        'r.yaml: student.feature_map is "zz"; a layered student has no feature_map: leave it out',
+    ),
+    "dense layers around a vqc": (
+        "student: {readout: dense}",
+        [],
+        "r.yaml: student.readout is dense; a vqc has no dense layers: use parity or softmax",
+    ),
+    "a vqc of too many qubits": ("student: {qubits: 13}", [], "r.yaml: student.qubits is 13; a vqc has at most 12"),
+    "angles of a vqc": (
+        "student: {angles: tanh}",
+        [],
+        'r.yaml: student.angles is "tanh"; a vqc has no angles: leave it out',
+    ),
+    "mini-batches on shots": (
+        "executor: shots\nstudent: {kind: layered, readout: dense, entanglement: linear}\noptimiser: {kind: minibatch}",
+        [],
+        "r.yaml: optimiser.kind is minibatch; its gradients are exact and executor shots has none: leave executor out",
+    ),
+    "public rows that nobody learns from": (
+        "data: {public_rows: 5}",
+        [],
+        "r.yaml: data.public_rows is 5; only soft labels teach such rows: give distil a weight or shannon, "
+        "set aggregate.by to feddf, or leave it out",
+    ),
+    "an ensemble without public rows": (
+        "aggregate: {by: feddf}",
+        [],
+        "r.yaml: aggregate.by is feddf; the server distils the clients' layered students on public texts: "
+        "set data.public_rows, and student.kind to layered",
+    ),
+    "public rows of the same corpus": (
+        "data: {public: synthetic, public_rows: 5}",
+        [],
+        "r.yaml: data.public is synthetic; it must be another corpus than synthetic, not text, and public_rows say "
+        "how many of its rows",
+    ),
+    "nothing to learn from": (
+        "distil: {labels: 0}",
+        [],
+        "r.yaml: distil.labels, weight and shannon are 0; a fit needs labels or a teacher to learn from",
     ),
     "epochs for cobyla": (
         "optimiser: {epochs: 2}",

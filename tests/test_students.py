@@ -12,7 +12,7 @@ from sklearn.metrics import log_loss
 
 from quantum.arms import STUDENTS, student, twin
 from quantum.control import HiddenLayer, hidden_layer
-from quantum.objective import cross_entropy
+from quantum.guidance import cross_entropy
 from recipes.schema import OptimiserConfig, StudentConfig
 from recipes.section import RecipeError
 

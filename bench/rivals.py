@@ -1,0 +1,153 @@
+"""What QD-LLM's student is measured against: classical models of the same rows, and a quantum one that is not trained.
+
+Each takes training texts with their labels and columns, and gives probabilities for test rows. B rows, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor, nn
+
+from data.streams import stream
+from quantum.dressed import Dressed
+
+Floats = NDArray[np.float64]
+
+EPOCHS, BATCH, RATE = 12, 64, 1e-3  # of the networks here, as the calibration had them
+WORDS, TOKENS, WIDTH = 8000, 60, 64  # of TextRCNN: vocabulary, words of a text, size of a word and of a direction
+
+
+@dataclass(frozen=True)
+class Task:
+    """One corpus at one seed: texts, an encoder's columns of them, and the student whose size is to be met."""
+
+    texts: list[str]
+    x: Floats
+    labels: NDArray[np.int64]
+    test_texts: list[str]
+    test_x: Floats
+    n_classes: int
+    student: Dressed
+    seed: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a rival says of the test rows, and its size."""
+
+    probs: Floats  # (B, K)
+    parameters: int
+
+
+def words(task: Task) -> Answer:
+    """TF-IDF of words and word pairs, and logistic regression."""
+    made = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
+    fitted = LogisticRegression(max_iter=1000).fit(made.fit_transform(task.texts), task.labels)
+    return Answer(fitted.predict_proba(made.transform(task.test_texts)), fitted.coef_.size + fitted.intercept_.size)
+
+
+def linear(task: Task) -> Answer:
+    """Logistic regression on the embedding."""
+    fitted = LogisticRegression(max_iter=1000).fit(task.x, task.labels)
+    return Answer(fitted.predict_proba(task.test_x), fitted.coef_.size + fitted.intercept_.size)
+
+
+def mlp(task: Task) -> Answer:
+    """One hidden layer on the embedding, as wide as the student's number of parameters allows."""
+    d, k = task.x.shape[1], task.n_classes
+    hidden = max(1, round((task.student.parameters - k) / (d + 1 + k)))
+    with torch.random.fork_rng():
+        torch.manual_seed(task.seed)
+        network = nn.Sequential(nn.Linear(d, hidden), nn.ReLU(), nn.Linear(hidden, k))
+    return trained(network, torch.from_numpy(task.x).float(), torch.from_numpy(task.test_x).float(), task)
+
+
+def frozen_circuit(task: Task) -> Answer:
+    """In the manner of BERT-QTC (Yang et al. 2022, arXiv:2203.03550): logistic regression on a random circuit's ⟨Z⟩.
+
+    There a circuit with random angles is a convolution over a frozen BERT; here it is QD-LLM's, with a random dense
+    layer before it, so that only what training the two gains differs from the student.
+    """
+    arrays, one = task.student.initial(task.seed), task.student
+
+    def read(x: Floats) -> Floats:
+        z = torch.from_numpy(one.angles(arrays, x))
+        with torch.no_grad():
+            return one.engine.expectations(z, torch.from_numpy(arrays["theta"])).double().numpy()
+
+    fitted = LogisticRegression(max_iter=1000, C=100).fit(read(task.x), task.labels)
+    return Answer(fitted.predict_proba(read(task.test_x)), fitted.coef_.size + fitted.intercept_.size)
+
+
+class TextRcnn(nn.Module):
+    """Lai et al. 2015 (AAAI): a word between what stands left and right of it, tanh, the maximum over the text."""
+
+    def __init__(self, words: int, n_classes: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(words, WIDTH, padding_idx=0)
+        self.context = nn.LSTM(WIDTH, WIDTH, bidirectional=True, batch_first=True)
+        self.latent, self.out = nn.Linear(3 * WIDTH, WIDTH), nn.Linear(WIDTH, n_classes)
+
+    def forward(self, tokens_BS: Tensor) -> Tensor:
+        """(B, K)"""
+        embedded = self.embedding(tokens_BS)
+        both, _ = self.context(embedded)
+        latent = self.latent(torch.cat([both[..., :WIDTH], embedded, both[..., WIDTH:]], 2)).tanh()
+        logits: Tensor = self.out(latent.masked_fill((tokens_BS == 0)[..., None], -1.0).amax(1))
+        return logits
+
+
+def text_rcnn(task: Task) -> Answer:
+    """TextRCNN with word vectors of its own."""
+    counts: dict[str, int] = {}
+    for text in task.texts:
+        for word in text.lower().split():
+            counts[word] = counts.get(word, 0) + 1
+    known = sorted(counts, key=lambda word: (-counts[word], word))[: WORDS - 2]
+    number = {word: i for i, word in enumerate(known, 2)}  # 0 is padding, 1 any other word
+
+    def tokens(texts: list[str]) -> Tensor:
+        found = np.zeros((len(texts), TOKENS), np.int64)
+        for row, text in enumerate(texts):
+            chosen = [number.get(word, 1) for word in text.lower().split()[:TOKENS]]
+            found[row, : len(chosen)] = chosen
+        return torch.from_numpy(found)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(task.seed)
+        network = TextRcnn(len(known) + 2, task.n_classes)
+    return trained(network, tokens(task.texts), tokens(task.test_texts), task)
+
+
+def trained(network: nn.Module, x: Tensor, test: Tensor, task: Task) -> Answer:
+    """Cross-entropy, Adam, a fixed number of epochs."""
+    adam, draws = torch.optim.Adam(network.parameters(), lr=RATE), stream(task.seed, "batches")
+    labels = torch.from_numpy(task.labels)
+    for _ in range(EPOCHS):
+        for batch in torch.from_numpy(draws.permutation(len(x))).split(BATCH):
+            adam.zero_grad()
+            nn.functional.cross_entropy(network(x[batch]), labels[batch]).backward()  # type: ignore[no-untyped-call]
+            adam.step()
+    with torch.no_grad():
+        probs = torch.cat([network(part).softmax(1) for part in test.split(512)])
+    return Answer(probs.double().numpy(), sum(p.numel() for p in network.parameters()))
+
+
+RIVALS: dict[str, Callable[[Task], Answer]] = {
+    "TF-IDF + logistic regression": words,
+    "logistic regression on the embedding": linear,
+    "MLP of the student's size": mlp,
+    "untrained circuit + logistic regression (BERT-QTC style)": frozen_circuit,
+    "TextRCNN": text_rcnn,
+}
+NOT_RUN = {
+    "HiTIN": "it classifies into a hierarchy of labels, and these sets have none",
+    "LSFLS": "it finds hidden messages from a few examples, so it says nothing of the other two sets",
+}

@@ -1,0 +1,103 @@
+"""What a run has trained, put to use: texts are classified on any executor, and their circuits become OpenQASM 3.
+
+B texts, K classes.
+"""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from data.corpus import load as load_corpus
+from data.stages import through
+from data.whole import write_whole
+from quantum import qasm
+from quantum.circuit_student import CircuitStudent
+from quantum.devices import fake_device
+from quantum.dressed import Dressed
+from quantum.executor import executor, visit_seed
+from quantum.reduction import stages
+from quantum.student import Student
+from recipes.executor import split_executor
+from recipes.load import load
+from recipes.schema import UNSTAGED, Recipe
+from recipes.section import InputError
+from server.checkpoint import newest
+from server.ready import models
+from strategies.state import State
+from teacher.encoders import encoder
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run's last checkpoint, and the models that its arrays are of."""
+
+    recipe: Recipe
+    state: State
+    arms: dict[str, Student]
+    classes: list[str]
+
+    def columns(self, texts: Sequence[str]) -> Any:
+        """(B, N) what its students read."""
+        for number, text in enumerate(texts, 1):
+            if not text.strip():
+                raise InputError(f"text {number} is empty; there is nothing to classify")
+        made = stages(self.recipe, encoder(self.recipe.features), len(self.classes))
+        return through(made, self.state.shared, [" ".join(text.split()) for text in texts])
+
+
+def trained(folder: Path) -> Trained:
+    """From a run's folder, finished or not."""
+    if not (folder / "recipe.yaml").is_file():
+        raise InputError(f"{folder} is not a run folder: it has no recipe.yaml")
+    recipe = load(str(folder / "recipe.yaml"))
+    if recipe.student.kind in UNSTAGED:
+        raise InputError(f"{folder} is a run of a {recipe.student.kind} student, which does not read texts")
+    state = newest(folder, recipe.digest())
+    if state is None:
+        raise InputError(
+            f"{folder} has no checkpoint yet: no round of it has ended. Go on with: qflock resume {folder}"
+        )
+    classes = load_corpus(recipe.data, recipe.seed).classes
+    return Trained(recipe, state, models(recipe, len(classes)), classes)
+
+
+def predicted(run: Trained, texts: Sequence[str], spec: str, shots: int, *, mitigate: bool = False) -> Table:
+    """One row a text and arm, with the probability of every class."""
+    kind, _ = split_executor(spec)
+    if kind == "ibm":
+        raise InputError(f"executor {spec} is paid for; try {spec.replace('ibm', 'ibm-local', 1)} or another")
+    x, table = run.columns(texts), Table()
+    for column in ("text", "arm", "class", *run.classes):
+        table.add_column(column, justify="right" if column in run.classes else "left")
+    with closing(executor(spec, shots=shots, seed=visit_seed(run.recipe.seed, 0, 0), mitigate=mitigate)) as one:
+        on = None if kind == "exact" else one
+        probs = {name: arm.predict(run.state.arms[name].arrays, x, executor=on) for name, arm in run.arms.items()}
+    for row, text in enumerate(texts):
+        for name, probs_BK in probs.items():
+            p_K = probs_BK[row]
+            table.add_row(text, name, run.classes[p_K.argmax()], *(f"{p:.3f}" for p in p_K))
+    return table
+
+
+def exported(run: Trained, texts: Sequence[str], folder: Path, device: str = "") -> list[Path]:
+    """One file a text, each headed by the fingerprint that its circuit has when it is read back."""
+    if not texts:
+        raise InputError("no text; a circuit is exported for a text: give one or more after RUN")
+    model, arrays = run.arms["student"], run.state.arms["student"].arrays
+    assert isinstance(model, CircuitStudent | Dressed)
+    needed = model.ansatz.circuit.num_qubits
+    if device and needed > (offered := fake_device(device).num_qubits):
+        raise InputError(f"{device} has {offered} qubits; the circuit needs {needed}: name a larger device")
+    circuits = [qasm.trained(model.ansatz, z, arrays["theta"]) for z in model.angles(arrays, run.columns(texts))]
+    written = [(folder / f"text-{number}.qasm", qasm.dumps(one)) for number, one in enumerate(circuits, 1)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, text in written:
+            write_whole(path, text.encode())
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror}); give another --qasm") from None
+    return [path for path, _ in written]
