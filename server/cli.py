@@ -295,3 +295,32 @@ def report(
 
     typer.echo(f"report: {write(run)}")
     typer.echo(f"figures and tables: {files(run)}")
+
+
+@command.command()
+def verify(
+    runs_dir: Annotated[Path, typer.Option(help="where finished runs are looked for")] = Path("runs"),
+    csv: Annotated[Path | None, typer.Option(help="write all numbers here")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="write the table here")] = None,
+) -> None:
+    """Hold the numbers of the three papers against ours: counts now, accuracies from finished runs."""
+    from rich.console import Console
+
+    from server.verify import verify as verified
+
+    found = verified(runs_dir)
+    Console().print(found.terminal())
+    for path, text in ((csv, found.csv()), (markdown, found.markdown())):
+        if path:
+            path.write_text(text, encoding="utf-8")
+            typer.echo(f"wrote {path}")
+
+
+@command.command()
+def doctor() -> None:
+    """Say what works on this machine, what is missing, and the command that fixes it."""
+    from rich.console import Console
+
+    from server.doctor import examined
+
+    Console().print(examined().terminal())

@@ -8,9 +8,12 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from server.figures import Drawing, svg
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1b1b1f;--page:#fff;--soft:#f3f1f8;--line:#d5d0e0;--mark:#6a3fd6;--warn:#9a4a00}
@@ -72,6 +75,17 @@ class Sheet:
         heads = [column.head for column in self.columns]
         rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (heads, rules, *cells)]
         return f"**{self.caption}**\n\n" + "\n".join(rows) + "\n"
+
+    def terminal(self) -> "Table":
+        """For a console."""
+        from rich.table import Table
+
+        drawn = Table(title=self.caption, title_justify="left")
+        for column in self.columns:
+            drawn.add_column(column.head, justify="left" if column.write is None else "right", overflow="fold")
+        for row in self.rows:
+            drawn.add_row(*(column.cell(value) for column, value in zip(self.columns, row, strict=True)))
+        return drawn
 
     def csv(self) -> str:
         """Numbers in full."""
