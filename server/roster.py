@@ -86,6 +86,7 @@ class Roster:
             said = hear(reply)
             if isinstance(said, Answer) and (fault := uncounted(said.holds)):
                 self.refusals[node] = fault
+                self.refused[node] = said.client
             elif isinstance(said, Answer) and (returning or said.client not in self.nodes):
                 self.nodes[said.client], self.clients[node] = node, said.client
                 self.holds[said.client] = said.holds
