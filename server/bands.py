@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from server.compare import Comparison, points
-from server.figures import COLOURS, GROUPS, INK, STYLES, Curve, Drawing, curves, figure
+from server.figures import COLOURS, GROUPS, INK, STYLES, Curve, Drawing, curves, save_png, together
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,4 +63,5 @@ def traces(comparison: Comparison, key: str) -> list[Curve]:
 
 def picture(comparison: Comparison, path: Path) -> None:
     """Both panels as one file."""
-    figure(*bands(comparison)).savefig(path, dpi=120)
+    with path.open("wb") as file:
+        save_png(together(*bands(comparison)), file)

@@ -290,11 +290,11 @@ def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder, in whatever state it is")],
 ) -> None:
     """Write what a run shows: one page, and its figures and tables as files."""
-    from server.report import files
+    from server.report import FILES
     from server.report import report as write
 
-    typer.echo(f"report: {write(run)}")
-    typer.echo(f"figures and tables: {files(run)}")
+    typer.echo(f"report: {write(run, apart=True)}")
+    typer.echo(f"figures and tables: {run / FILES}")
 
 
 @command.command()

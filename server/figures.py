@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,13 +31,14 @@ LOOKS: Any = {
     "axes.titlesize": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "text.parse_math": False,  # a class may be called $5
 } | dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
 FEW = 12  # clients or classes that have a name each
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """One panel, with what it shows for whoever does not see it."""
+    """One panel, with what it shows for whoever does not see it; drawn once, when it is first needed."""
 
     name: str
     title: str
@@ -44,9 +46,25 @@ class Drawing:
     draw: Callable[["Axes"], None]
     height: float = 3.2
 
+    @cached_property
+    def figure(self) -> "Figure":
+        """As Matplotlib has it."""
+        return together(self)
 
-def figure(*drawings: Drawing) -> "Figure":
-    """Panels side by side, as Matplotlib has them."""
+    @cached_property
+    def svg(self) -> str:
+        """As a file of its own."""
+        from matplotlib import rc_context
+
+        text = io.StringIO()
+        nothing: Any = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        with rc_context({**LOOKS, "svg.fonttype": "none", "svg.hashsalt": self.name}):
+            self.figure.savefig(text, format="svg", transparent=True, metadata=nothing)
+        return text.getvalue()
+
+
+def together(*drawings: Drawing) -> "Figure":
+    """Panels side by side."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -58,16 +76,9 @@ def figure(*drawings: Drawing) -> "Figure":
     return drawn
 
 
-def svg(drawing: Drawing) -> str:
-    """The panel as an element of a page."""
-    from matplotlib import rc_context
-
-    text = io.StringIO()
-    nothing: Any = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": drawing.name, "font.family": "sans-serif"}):
-        figure(drawing).savefig(text, format="svg", transparent=True, metadata=nothing)
-    drawn = text.getvalue()
-    drawn = drawn[drawn.index("<svg") :].replace(INK, "currentColor")
+def element(drawing: Drawing) -> str:
+    """The panel as a part of a page: names of its own, no size, the page's ink."""
+    drawn = drawing.svg[drawing.svg.index("<svg") :].replace(INK, "currentColor")
     drawn = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{drawing.name}-", drawn)
     box = re.search(r'viewBox="[^"]*"', drawn)
     assert box
@@ -76,9 +87,17 @@ def svg(drawing: Drawing) -> str:
 
 def save(drawing: Drawing, folder: Path) -> None:
     """The panel as files that stand alone."""
-    drawn = figure(drawing)
-    for kind in ("png", "svg"):
-        drawn.savefig(folder / f"{drawing.name}.{kind}", dpi=160)
+    (folder / f"{drawing.name}.svg").write_text(drawing.svg, encoding="utf-8")
+    with (folder / f"{drawing.name}.png").open("wb") as file:
+        save_png(drawing.figure, file)
+
+
+def save_png(figure: "Figure", file: Any) -> None:
+    """A picture for a slide."""
+    from matplotlib import rc_context
+
+    with rc_context(LOOKS):
+        figure.savefig(file, format="png", dpi=160)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from server.figures import Drawing, svg
+from server.figures import Drawing, element
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -151,7 +151,7 @@ def panels(drawings: Iterable[Drawing]) -> str:
 def figure(drawing: Drawing) -> str:
     """One picture, which also says in words what it shows."""
     label = escape(drawing.says, quote=True)
-    named = svg(drawing).replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    named = element(drawing).replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
     return f'<figure id="figure-{drawing.name}">{named}<figcaption>{escape(drawing.says)}.</figcaption></figure>'
 
 

@@ -3,7 +3,6 @@
 A run that has not ended, or whose folder is damaged, is reported as far as it can be read.
 """
 
-from collections.abc import Iterable
 from html import escape
 from math import sqrt
 from pathlib import Path
@@ -13,14 +12,14 @@ from typing import Any
 from data.whole import write_whole
 from server.classes import by_class, macro_f1
 from server.compare import points
-from server.figures import admitted, class_names, of_run, save
+from server.figures import Drawing, admitted, class_names, of_run, save
 from server.ledger import Line
 from server.page import Column, Section, Sheet, bullets, page, panels, paragraphs
 from server.record import STUDENT, TWIN, Record, number, record
 from server.signs import Sign, signs
 from server.summary import ALONE
 
-FILE = "report.html"
+FILE, FILES = "report.html", "report"
 PARTS = {  # section → its heading, its figures and its tables
     "result": ("Result", (), ("arms",)),
     "rounds": ("Round by round", ("accuracy", "loss", "cosine"), ("rounds",)),
@@ -48,28 +47,27 @@ def seconds(value: float) -> str:
     return f"{value:,.1f}"
 
 
-def report(folder: Path, ending: Line | None = None) -> Path:
-    """Write the page into the run's folder; `ending` is the line that the ledger ends with in a moment."""
-    path = folder / FILE
-    write_whole(path, whole(record(folder, ending)).encode(), durable=False)
-    return path
+def report(folder: Path, ending: Line | None = None, *, apart: bool = False) -> Path:
+    """Write the page into a run's folder, and with `apart` its figures and tables into RUN/report.
+
+    `ending` is the line that the ledger will end with in a moment.
+    """
+    known = record(folder, ending)
+    drawings, tables = list(of_run(known)), sheets(known)
+    write_whole(folder / FILE, whole(known, drawings, tables).encode(), durable=False)
+    if apart:
+        home = folder / FILES
+        home.mkdir(exist_ok=True)
+        for drawing in drawings:
+            save(drawing, home)
+        for sheet in tables:
+            (home / f"{sheet.name}.csv").write_text(sheet.csv(), encoding="utf-8")
+            (home / f"{sheet.name}.md").write_text(sheet.markdown(), encoding="utf-8")
+    return folder / FILE
 
 
-def files(folder: Path) -> Path:
-    """Write every figure as PNG and SVG, every table as CSV and Markdown, into RUN/report."""
-    known, home = record(folder), folder / "report"
-    home.mkdir(exist_ok=True)
-    for drawing in of_run(known):
-        save(drawing, home)
-    for sheet in sheets(known):
-        (home / f"{sheet.name}.csv").write_text(sheet.csv(), encoding="utf-8")
-        (home / f"{sheet.name}.md").write_text(sheet.markdown(), encoding="utf-8")
-    return home
-
-
-def whole(known: Record) -> str:
+def whole(known: Record, drawings: list[Drawing], tables: list[Sheet]) -> str:
     """The page."""
-    drawings, tables = list(of_run(known)), list(sheets(known))
     sections = [Section("signs", "Warnings", warned(signs(known), known.notes))]
     for anchor, (heading, drawn, shown) in PARTS.items():
         chosen = [one for one in drawings if one.name.split("-")[0] in drawn]
@@ -117,7 +115,7 @@ def ran(known: Record) -> str:
     return sheet.html() + f'<pre tabindex="0" aria-label="recipe.yaml">{escape(known.recipe_text)}</pre>'
 
 
-def sheets(known: Record) -> Iterable[Sheet]:
+def sheets(known: Record) -> list[Sheet]:
     """Every table that there are numbers for."""
     makers = (arms, classes, rounds, clients, data, costs)
     return [sheet for maker in makers if (sheet := maker(known)).rows]

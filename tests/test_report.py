@@ -18,7 +18,7 @@ from server.figures import STATES, admitted
 from server.folder import as_yaml
 from server.ledger import Ledger, lines
 from server.record import record
-from server.report import PARTS, files, report, sheets
+from server.report import FILES, PARTS, report, sheets
 from server.signs import SIGNS, signs
 
 SMOKE = load("smoke", ["rounds=6", "clients=3"])
@@ -137,7 +137,7 @@ def test_the_numbers_of_the_page_are_the_ledgers(written):
 
 
 def test_figures_and_tables_are_files_too(written):
-    home = files(written().folder)
+    home = report(written().folder, apart=True).parent / FILES
     names = {path.name for path in home.iterdir()}
     assert {"accuracy.png", "accuracy.svg", "admitted-student.png", "arms.csv", "arms.md", "costs.csv"} <= names
     assert (home / "loss.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
@@ -308,3 +308,11 @@ def test_a_number_that_is_missing_is_blank_and_not_zero(written):
     rounds = next(sheet for sheet in sheets(known) if sheet.name == "rounds")
     assert isnan(rounds.rows[0][2])
     assert Page(report(known.folder).read_text()).tables[1][1][2] == ""
+
+
+def test_names_that_matplotlib_would_typeset_are_drawn_as_they_are(written):
+    def change(said):
+        for held in said[0]["holds"].values():
+            held["classes"] = {"$no_way{": 30, "yes$": 30}
+
+    assert "$no_way{" in report(written(change).folder).read_text()
