@@ -39,12 +39,15 @@ def differences(comparison: Comparison) -> Drawing:
             ends = [100 * end for end in found.interval or (found.mean, found.mean)]
             axes.plot(ends, [place, place], color=GROUPS[2], linewidth=2)
             axes.plot(100 * found.mean, place, "o", color=GROUPS[2], markersize=5)
+            axes.text(0, place + 0.3, pair.label, transform=axes.get_yaxis_transform(), fontsize=6)
         axes.axvline(0, color=INK, linewidth=0.8)
-        axes.set_yticks(range(len(pairs)), [pair.label for pair in pairs])
-        axes.set(xlabel="percentage points of accuracy", ylim=(-0.6, len(pairs) - 0.4))
+        axes.set_yticks([])
+        axes.set(xlabel="percentage points of accuracy", ylim=(-0.6, len(pairs) - 0.2))
 
     title = "paired differences"
-    return Drawing("differences", title, f"{title} with their intervals: {shown}", draw, max(2.0, 1 + 0.3 * len(pairs)))
+    return Drawing(
+        "differences", title, f"{title} with their intervals: {shown}", draw, max(2.0, 1 + 0.35 * len(pairs))
+    )
 
 
 def traces(comparison: Comparison, key: str) -> list[Curve]:

@@ -34,6 +34,7 @@ LOOKS: Any = {
     "text.parse_math": False,  # a class may be called $5
 } | dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
 FEW = 12  # clients or classes that have a name each
+FEWER = 4  # curves whose legend fits among them
 
 
 @dataclass(frozen=True)
@@ -132,10 +133,19 @@ def curves(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if percent:
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        if len(drawn) > 1 or drawn[0].label:
+        if len(drawn) > FEWER:
+            below(axes, height, ncols=1)
+        elif drawn[0].label:
             axes.legend(frameon=False, fontsize=8, labelcolor=INK)
 
-    return Drawing(name, title, says, draw)
+    height = 3.2 + (0.16 * len(drawn) if len(drawn) > FEWER else 0)
+    return Drawing(name, title, says, draw, height)
+
+
+def below(axes: "Axes", height: float, **looks: Any) -> None:
+    """The legend under the panel, clear of the curves."""
+    place = (0.5, -0.18 * 3.2 / height)
+    axes.legend(frameon=False, fontsize=7, labelcolor=INK, loc="upper center", bbox_to_anchor=place, **looks)
 
 
 def heat(
@@ -168,15 +178,7 @@ def grid(
         placed(axes, clients, rounds)
         axes.imshow(states_CR, aspect="auto", interpolation="none", cmap=ListedColormap(colours), vmin=-0.5, vmax=3.5)
         patches = [Patch(color=colour, label=state) for state, colour in STATES.values()]
-        axes.legend(
-            handles=patches,
-            ncols=4,
-            fontsize=7,
-            frameon=False,
-            labelcolor=INK,
-            loc="upper center",
-            bbox_to_anchor=(0.5, -0.18 * 3.2 / tall(len(clients))),
-        )
+        below(axes, tall(len(clients)), handles=patches, ncols=4)
 
     return Drawing(name, title, says, draw, tall(len(clients)))
 
@@ -225,14 +227,7 @@ def shares(name: str, title: str, says: str, counts: dict[str, dict[str, int]]) 
         step = max(1, -(-len(counts) // 20))
         axes.set_yticks(range(0, len(counts), step), list(counts)[::step])
         axes.invert_yaxis()
-        axes.legend(
-            fontsize=7,
-            frameon=False,
-            labelcolor=INK,
-            ncols=3,
-            loc="upper center",
-            bbox_to_anchor=(0.5, -0.18 * 3.2 / tall(len(counts))),
-        )
+        below(axes, tall(len(counts)), ncols=3)
 
     return Drawing(name, title, says, draw, tall(len(counts)))
 

@@ -27,7 +27,7 @@ a{color:var(--mark)}nav{font-size:.95rem}nav a{display:inline-block;padding:.3re
 .panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,22rem),1fr));gap:1rem}
 figure{margin:0;padding:.5rem;border:1px solid var(--line);border-radius:.5rem;break-inside:avoid}
 figure svg{width:100%;height:auto;display:block}figcaption{font-size:.85rem}
-.scroll{overflow-x:auto;margin:.75rem 0}
+.scroll{overflow:auto;max-height:32rem;margin:.75rem 0}thead th{position:sticky;top:0}
 table{border-collapse:collapse;overflow-wrap:normal;font-size:.9rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;font-size:.85rem;padding:.2rem 0}
 th,td{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
@@ -37,9 +37,10 @@ padding:.5rem .8rem;margin:.5rem 0;break-inside:avoid}.signs b{color:var(--warn)
 pre{background:var(--soft);padding:.75rem;overflow-x:auto;font-size:.8rem;white-space:pre-wrap}
 :focus-visible{outline:.2rem solid var(--mark)}
 @media print{:root{--ink:#000;--page:#fff;--soft:#f3f1f8;--line:#bbb;--warn:#9a4a00}body{max-width:none;font-size:10pt;
-padding:0}nav{display:none}.scroll{overflow:visible}table{font-size:8pt}th,td{white-space:normal}}
+padding:0}nav{display:none}.scroll{overflow:visible;max-height:none}table{font-size:8pt}th,td{white-space:normal}}
 """
 
+CAPTION = 200  # letters; what is longer is only for who does not see the figure
 Write = Callable[[Any], str]
 
 
@@ -152,7 +153,8 @@ def figure(drawing: Drawing) -> str:
     """One picture, which also says in words what it shows."""
     label = escape(drawing.says, quote=True)
     named = element(drawing).replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
-    return f'<figure id="figure-{drawing.name}">{named}<figcaption>{escape(drawing.says)}.</figcaption></figure>'
+    shown = f"<figcaption>{escape(drawing.says)}.</figcaption>" if len(drawing.says) <= CAPTION else ""
+    return f'<figure id="figure-{drawing.name}">{named}{shown}</figure>'
 
 
 def paragraphs(*texts: str) -> str:
