@@ -298,6 +298,22 @@ def report(
 
 
 @command.command()
+def watch(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="on loopback; 0: any that is free")] = 0,
+) -> None:
+    """Follow a run on a page of this machine, until Ctrl-C."""
+    from server.serve import server
+
+    with server(run, port) as serving:
+        typer.echo(f"http://127.0.0.1:{serving.server_port}/ follows {run}; Ctrl-C ends it")
+        try:
+            serving.serve_forever()
+        except KeyboardInterrupt:
+            typer.echo("ended")
+
+
+@command.command()
 def verify(
     runs_dir: Annotated[Path, typer.Option(help="where finished runs are looked for")] = Path("runs"),
     csv: Annotated[Path | None, typer.Option(help="write all numbers here")] = None,

@@ -1,4 +1,4 @@
-"""A page in one file: no script, no network; light or dark as the reader's screen, a phone's width or paper.
+"""A page in one file: no network; light or dark as the reader's screen, a phone's width or paper.
 
 Templates are functions: the app that Flower packs holds Python and YAML only. Whatever comes from a run is escaped.
 """
@@ -106,8 +106,8 @@ class Section:
     content: str
 
 
-def page(title: str, lead: str, sections: Iterable[Section]) -> str:
-    """The whole file."""
+def page(title: str, lead: str, sections: Iterable[Section], tail: str = "") -> str:
+    """The whole file; `tail` is what a page that is served adds."""
     kept = [section for section in sections if section.content]
     links = " ".join(f'<a href="#{section.anchor}">{escape(section.title)}</a>' for section in kept)
     parts = "".join(
@@ -119,7 +119,7 @@ def page(title: str, lead: str, sections: Iterable[Section]) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body><header><h1>{escape(title)}</h1>{lead}"
-        f'<nav aria-label="parts of this page">{links}</nav></header>\n<main>{parts}</main></body></html>\n'
+        f'<nav aria-label="parts of this page">{links}</nav></header>\n<main>{parts}</main>{tail}</body></html>\n'
     )
 
 

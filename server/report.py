@@ -66,14 +66,15 @@ def report(folder: Path, ending: Line | None = None, *, apart: bool = False) -> 
     return folder / FILE
 
 
-def whole(known: Record, drawings: list[Drawing], tables: list[Sheet]) -> str:
+def whole(known: Record, drawings: list[Drawing], tables: list[Sheet], tail: str = "") -> str:
     """The page."""
     sections = [Section("signs", "Warnings", warned(signs(known), known.notes))]
     for anchor, (heading, drawn, shown) in PARTS.items():
         chosen = [one for one in drawings if one.name.split("-")[0] in drawn]
         inside = "".join(sheet.html() for sheet in tables if sheet.name in shown)
         sections.append(Section(anchor, heading, panels(chosen) + inside))
-    return page(f"qflock · {known.name}", lead(known), [*sections, Section("recipe", "What was run", ran(known))])
+    sections.append(Section("recipe", "What was run", ran(known)))
+    return page(f"qflock · {known.name}", lead(known), sections, tail)
 
 
 def lead(known: Record) -> str:
