@@ -119,7 +119,7 @@ def run(
     secure: SecureOption = False,
     spend: SpendOption = 0,
 ) -> None:
-    """Run a recipe; ends with a table and curves in the run's folder."""
+    """Run a recipe; ends with a table, and a report in the run's folder."""
     from server.folder import new_folder
     from server.launch import launch
 
