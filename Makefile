@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export FLWR_TELEMETRY_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-processes test-extras check bench bench-poisoning bench-kills bench-teacher reviews llm-qfl teachers ablation sensitivity tables clean
+.PHONY: help setup run test test-processes test-extras check bench bench-poisoning bench-kills bench-qfed bench-teacher reviews llm-qfl teachers ablation sensitivity tables clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 17
@@ -62,6 +62,12 @@ bench-teacher: setup  ## tokens a second of tuning the LLM, beside transformers'
 
 teachers: setup  ## tune one teacher on each whole corpus, three seeds, and write their accuracies into the README
 	$(BIN)/python -m bench.teachers
+	$(BIN)/python -m bench.tables
+
+bench-qfed: setup  ## time a step of the generator beside TorchQuantum, measure 60 clients' memory and the plateau
+	$(BIN)/python -m bench.qfed
+	$(BIN)/python -m bench.qfed --clients 60
+	$(BIN)/python -m bench.plateau
 	$(BIN)/python -m bench.tables
 
 bench-kills: setup  ## kill -9 each part of a run at ten moments, resume, compare; goes on where it was stopped

@@ -1,7 +1,8 @@
 """LLM-QFL on every corpus, beside plain federated learning and the paper's settings: `python -m bench.llm_qfl`.
 
 Every recipe over three seeds; what is done is not done again. A second table moves one recipe from the exact engine to
-shots, a noisy device and IBM's primitives, a third changes teachers and students. Speed moves no number.
+shots, a noisy device and IBM's primitives, further ones change teachers and students. Speed
+moves no number.
 """
 
 from collections.abc import Sequence
@@ -35,19 +36,23 @@ STUDIES: dict[str, list[Row]] = {
         for teacher in ("lora", "tiny")
         for student in ("vqc", "qcnn")
     ],
+    "llm-qfl-federated": [
+        ("llm-qfl-reviews", []),
+        *(("llm-qfl-federated", [f"teacher.federate={way}"]) for way in ("average", "ffa", "exact")),
+    ],
 }
 SEEDS = 3
 
 
 def main() -> None:
-    """Run what is missing, write a results file a study."""
+    """Run what is missing; a results file a study grows by each recipe."""
     said = asked("bench.llm_qfl", __doc__, seeds=SEEDS, results=FOLDER)
     for study, rows in STUDIES.items():
         found = []
         for recipe, changes in rows:
             outcomes = finish(planned(recipe, [changes], range(said.seeds), said.runs_dir), said.jobs)
             found.append(measured(recipe, changes, outcomes))
-        write({"schema": 1, "rows": found}, said.results / f"{study}.json")
+            write({"schema": 1, "rows": found}, said.results / f"{study}.json")
 
 
 def measured(recipe: str, changes: list[str], outcomes: Sequence[Outcome]) -> Results:

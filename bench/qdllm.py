@@ -30,6 +30,7 @@ from quantum.dressed import Dressed
 from quantum.threads import limit_threads
 from recipes.load import load as load_recipe
 from recipes.schema import Recipe
+from server.plan import taught as described
 from server.statistics import difference, estimate
 from strategies.messages import Arrays, Assignment, Report
 
@@ -37,9 +38,8 @@ RESULTS = Path(__file__).parent / "results" / "qdllm.json"
 PUBLISHED = Path(__file__).parent / "qd-llm-published.csv"
 CORPORA = {"topic": "thematic", "senti": "emotion", "stega": "hiding"}  # ours → the paper's
 SEEDS = 5
-CENTRAL = ("clients=1", "min_reports=1", "data.partition=iid")
+CENTRAL = ("clients=1", "min_reports=1", "data.partition=iid", "optimiser.epochs=1")
 ARMS = {"student": "student: 11 qubits", "twin": "linear twin: the same without its circuit"}
-TEACHER = "teacher: {model}, LoRA"
 METRICS = ("accuracy", "precision", "recall", "f1")  # the last three macro
 
 Results = dict[str, Any]
@@ -99,7 +99,7 @@ def rows(recipe: Recipe) -> dict[str, Row]:
         probs_BK = arm.predict(arrays, x_test)
         took = time.perf_counter() - began
         found[ARMS[name]] = row(probs_BK, test.labels, arm.parameters, seconds, took) | {"terms": terms}
-    found[TEACHER.format(model=recipe.teacher.model)] = taught(who)
+    found[f"teacher: {described(recipe.teacher)}"] = taught(who)
     student = cast("Dressed", who.arms["student"])
     x = who.features(who.share.train, shared)
     texts = who.share.train.texts

@@ -131,12 +131,12 @@ def trained(network: nn.Module, x: Tensor, test: Tensor, task: Task) -> Answer:
     adam, draws = torch.optim.Adam(network.parameters(), lr=RATE), stream(task.seed, "batches")
     labels = torch.from_numpy(task.labels)
     for _ in range(EPOCHS):
-        for batch in torch.from_numpy(draws.permutation(len(x))).split(BATCH):
+        for batch in torch.from_numpy(draws.permutation(len(x))).split(BATCH):  # type: ignore[no-untyped-call]
             adam.zero_grad()
             nn.functional.cross_entropy(network(x[batch]), labels[batch]).backward()  # type: ignore[no-untyped-call]
             adam.step()
     with torch.no_grad():
-        probs = torch.cat([network(part).softmax(1) for part in test.split(512)])
+        probs = torch.cat([network(part).softmax(1) for part in test.split(512)])  # type: ignore[no-untyped-call]
     return Answer(probs.double().numpy(), sum(p.numel() for p in network.parameters()))
 
 

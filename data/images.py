@@ -143,8 +143,6 @@ def located(published: Published) -> Path:
 
 def downloaded(published: Published, file: str, md5: str) -> bytes:
     """A published file, whole."""
-    root = os.environ.get("QFLOCK_DATA", "")
-    first = f"{Path(root) / published.folder}" if root else f"$QFLOCK_DATA/{published.folder} (QFLOCK_DATA is not set)"
     try:
         with urllib.request.urlopen(f"{published.url}{file}", timeout=SECONDS) as reply:
             content: bytes = reply.read()
@@ -153,10 +151,17 @@ def downloaded(published: Published, file: str, md5: str) -> bytes:
         content, why = b"", str(getattr(error, "reason", error))
     if why:
         raise DataError(
-            f"corpus {published.name}: {file} is neither in {first} nor in {published.system}, and {published.url} "
-            f"did not give it ({why}): put {', '.join(published.files)} into one of these folders"
+            f"corpus {published.name}: {file} is {nowhere(published)}, and {published.url} did not give it ({why}): "
+            f"put {', '.join(published.files)} into one of these folders"
         )
     return content
+
+
+def nowhere(published: Published) -> str:
+    """The folders that were looked into, in words."""
+    root = os.environ.get("QFLOCK_DATA", "")
+    first = f"{Path(root) / published.folder}" if root else f"$QFLOCK_DATA/{published.folder} (QFLOCK_DATA is not set)"
+    return f"neither in {first} nor in {published.system}"
 
 
 def idx(path: Path, dimensions: int) -> NDArray[np.uint8]:

@@ -66,7 +66,7 @@ class Deal:
 
 
 def deal(corpus: Corpus, config: DataConfig, clients: int, seed: int) -> Deal:
-    """Every row to at most one place; equal seeds deal equally."""
+    """Every row to at most one place, but for test rows that the server is lent; equal seeds deal equally."""
     if config.partition == "domain" and len(corpus.domain_names) == 1:
         raise DataError(
             f"data.partition is domain, and {corpus.domain_names[0]} is a single one: use iid, shards or dirichlet"
@@ -96,6 +96,8 @@ def shared_out(
     corpus: Corpus, config: DataConfig, rest: NDArray[np.int64], seed: int
 ) -> tuple[Rows, NDArray[np.int64]]:
     """The public rows, of this corpus' training rows or of another's, and the rows that are left for the clients."""
+    if not config.public_rows:
+        return rows_of(corpus, rest[:0]), rest
     source, offered = corpus, rest
     if config.public:
         source = load(DataConfig(corpus=config.public), seed)

@@ -15,8 +15,8 @@ PURPOSES = {  # above 10 000, the most rounds: the draws of round r are seeded w
     "shots": 10_010,
     "search": 10_011,
     "batches": 10_012,
-    "public": 10_016,
     "hash": 10_013,
+    "public": 10_016,
     "adapter": 10_020,
     "tuning": 10_021,
 }

@@ -176,6 +176,8 @@ def turned(inner_BN: Tensor, angles: str) -> Tensor:
     shifted  z = a + π/2, around where ⟨Z⟩ is steepest
     tanh     z = π·(1 + tanh a)/2, between 0 and π
     minmax   z = 10·(a − min)/(max − min) of a row, the original: it loses the row's own scale and place
+
+    Topics, 2 layers, labels alone, one seed: .890, .883 and .424 at a rate of 0.003, the last .816 at the paper's 0.06.
     """
     if angles == "shifted":
         return inner_BN + pi / 2

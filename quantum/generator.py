@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from data.streams import stream
+from quantum.minibatch import Tensors
 from quantum.student import Arrays
 from recipes.schema import GeneratorConfig
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 SCALE, STEEPNESS, ROOT = 0.8, 0.1, 0.3
 SMALLEST = 1e-12  # a probability below it has no slope: p^0.3 is vertical at 0
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
-Tensors = dict[str, Tensor]
 
 
 class Source(Protocol):

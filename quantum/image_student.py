@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 from data.streams import stream
 from quantum.generator import Circuit, Generator
 from quantum.guidance import UNGUIDED, Guidance
-from quantum.minibatch import descend
+from quantum.minibatch import Tensors, descend
 from quantum.optimise import fewest
 from quantum.student import Arrays, Fit
 from quantum.targets import CLASSES, SMALL, TARGETS, shapes, weights_of
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from quantum.executor import Executor
 
 AT_ONCE = 1000  # rows of a prediction
-Tensors = dict[str, Tensor]
 
 
 class Writer(Protocol):

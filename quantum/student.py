@@ -1,4 +1,5 @@
-"""Students: small models that are pure functions of named arrays. What travels is float32; they compute in float64.
+"""Students: small models that are pure functions of named arrays. What travels is float32; they compute in float64,
+but for those that are trained on mini-batches.
 
 B rows, N features, P parameters, K classes.
 """

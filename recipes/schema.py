@@ -415,7 +415,7 @@ class Recipe(Section):
                 refuse_changed(self.hardware, f"executor {kind} has no", *hints(HardwareConfig))
             except RecipeError as error:
                 raise RecipeError(f"hardware.{error}") from None
-        if kind != "exact" and self.optimiser.kind in ("adam", "minibatch"):
+        if kind != "exact" and (self.optimiser.kind == "adam" or self.student.kind == "layered"):
             instead = "use shift, spsa or cobyla" if self.optimiser.kind == "adam" else "leave executor out"
             raise RecipeError(
                 f"optimiser.kind is {self.optimiser.kind}; its gradients are exact and executor {self.executor} has "

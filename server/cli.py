@@ -131,8 +131,11 @@ def run(
 def distill(
     recipe: RecipeArgument, set_: SetOption = None, seed: SeedOption = None, runs_dir: RunsDirOption = Path("runs")
 ) -> None:
-    """Run a recipe in one place: a single client holds all rows, for as many rounds."""
+    """Run a recipe in one place: a single client holds all rows, and takes about as many steps as each did of many."""
+    chosen = resolved(recipe, set_, None, seed)
     central = ["data.partition=iid", "clients=1", "min_reports=1"]
+    if chosen.optimiser.kind == "minibatch":
+        central.append(f"optimiser.epochs={max(1, round(chosen.optimiser.epochs / chosen.clients))}")
     run(recipe, [*(set_ or []), *central], None, seed, runs_dir)
 
 
@@ -196,7 +199,10 @@ def export(
 @command.command()
 def noise(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a finished run of a generator")],
-    level: Annotated[list[str] | None, typer.Option(help="an executor, such as shots or noisy:guadalupe")] = None,
+    level: Annotated[
+        list[str] | None,
+        typer.Option(help="an executor, such as shots or noisy:guadalupe; else shots and depolarizing"),
+    ] = None,
     shots: Annotated[int, typer.Option(min=1, help="of every run of the circuit")] = 10_000,
     steps: Annotated[int, typer.Option(min=0, help="of fine-tuning under the noise")] = 0,
     go_on: Annotated[bool, typer.Option("--go-on", help="also do what is expected to take hours")] = False,

@@ -1,12 +1,14 @@
 """What a recipe will do and cost, known before anything is spent."""
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+from data.images import PUBLISHED, folder_of, nowhere
 from quantum.backends import method
 from quantum.circuit_student import CircuitStudent
 from quantum.dressed import Dressed
@@ -42,17 +44,12 @@ def priced(recipe: Recipe) -> Table:
         up += count_bytes(arrays)
         seconds += timed(recipe, model, rows, n_classes) * most * fits
         table.add_row(name, f"{model.name}, {model.parameters:,} parameters, {count_bytes(arrays):,} bytes")
-        if recipe.student.kind == "generator":
-            table.add_row("writes", writes(recipe.student.generator, model))
-        if isinstance(model, Dressed):
-            table.add_row("of these", f"{model.effective:,} can tell; {dressed(recipe, model)}")
-        if isinstance(model, CircuitStudent):
-            table.add_row("circuit", circuit(recipe, model))
-            if recipe.optimiser.kind == "adam":
-                table.add_row("gradients", f"exact engine, {model.engine.backend}")
-            if split_executor(recipe.executor)[0] in ("noisy", "depolarizing"):
-                table.add_row("noise", method(recipe.executor, model.ansatz.circuit))
+        for what, said in details(recipe, model):
+            table.add_row(what, said)
     table.add_row("data", f"{recipe.data.corpus}, {recipe.data.partition} partition, {recipe.clients} clients")
+    published = PUBLISHED.get(recipe.data.corpus)
+    if published and folder_of(published) is None:
+        table.add_row("", f"not here yet: {nowhere(published)}; a run asks {published.url} for it")
     staged = recipe.student.kind not in UNSTAGED
     if staged:
         table.add_row("features", features(recipe))
@@ -75,6 +72,20 @@ def priced(recipe: Recipe) -> Table:
     before = ", texts encoded and teachers tuned already" if staged else ""  # nobody knows how fast a machine reads
     table.add_row("time", f"about {took:.0f} s here on the exact engine{before}{slower}")
     return table
+
+
+def details(recipe: Recipe, model: Student) -> Iterator[tuple[str, str]]:
+    """What is to be known of a model besides its size."""
+    if recipe.student.kind == "generator":
+        yield "writes", writes(recipe.student.generator, model)
+    if isinstance(model, Dressed):
+        yield "of these", f"{model.effective:,} can tell; {dressed(recipe, model)}"
+    if isinstance(model, CircuitStudent):
+        yield "circuit", circuit(recipe, model)
+        if recipe.optimiser.kind == "adam":
+            yield "gradients", f"exact engine, {model.engine.backend}"
+        if split_executor(recipe.executor)[0] in ("noisy", "depolarizing"):
+            yield "noise", method(recipe.executor, model.ansatz.circuit)
 
 
 def timed(recipe: Recipe, model: Student, rows: int, n_classes: int) -> float:

@@ -13,13 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_array_equal
+from rich.console import Console
 from sklearn.datasets import load_digits
 
 from data import images
 from data.corpus import TEST, TRAIN, DataError, load
 from data.images import FASHION, folder_of, idx
 from data.split import deal
+from recipes.load import load as load_recipe
 from recipes.schema import DataConfig
+from server.plan import priced
 
 DRAWS = np.random.default_rng(0)
 
@@ -123,6 +126,15 @@ def test_a_corpus_that_is_nowhere_names_every_place(tmp_path, monkeypatch):
     monkeypatch.delenv("QFLOCK_DATA")
     with pytest.raises(DataError, match=r"\$QFLOCK_DATA/cifar10 \(QFLOCK_DATA is not set\)"):
         load(DataConfig(corpus="cifar10"), 0)
+
+
+def test_a_plan_says_where_a_corpus_was_looked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("QFLOCK_DATA", str(tmp_path))
+    monkeypatch.setenv("QFLOCK_CACHE", str(tmp_path / "cache"))
+    console = Console(width=300)
+    with console.capture() as captured:
+        console.print(priced(load_recipe("qfed-batched", ["student.generator={by: full, chunk: 1}"])))
+    assert f"not here yet: neither in {tmp_path}/cifar10 nor in /usr/share/datasets/cifar-10" in captured.get()
 
 
 def cifar(path, batches=6):

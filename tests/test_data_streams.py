@@ -64,7 +64,7 @@ def test_every_purpose_is_drawn_from_by_its_user_and_by_nobody_else(monkeypatch)
     for module in ("quantum.control", "quantum.executor", "quantum.circuit_student", "quantum.search"):
         monkeypatch.setattr(f"{module}.stream", watched)
     corpus = load(DataConfig(), 0)
-    deal(corpus, DataConfig(), 2, 0)
+    deal(corpus, DataConfig(public_rows=1), 2, 0)
     partition(DataConfig(), corpus.labels, corpus.domains, 2, 0)
     TrainedReduction(4, 2, 2, 1).initial(0)
     student(StudentConfig(), 2).initial(0)
@@ -74,7 +74,7 @@ def test_every_purpose_is_drawn_from_by_its_user_and_by_nobody_else(monkeypatch)
     executor("shots", shots=1, seed=visit_seed(0, 1, 2))
     Search(None, 1, 0)
     models = [("reduction",), ("student",), ("twin",), ("noop",), ("visit", 1, 2), ("shots",), ("search",)]
-    deals = [("reference",), ("partition",), *shares, ("partition",)]
+    deals = [("reference",), ("public",), ("partition",), *shares, ("partition",)]
     assert asked == [("synthetic",), *deals, *models]
-    of_an_llm = {"adapter", "tuning"}  # tests/test_lora.py
-    assert {purpose for purpose, *_ in asked} == set(PURPOSES) - of_an_llm
+    elsewhere = {"adapter", "tuning", "batches", "hash"}  # tests/test_lora.py, test_minibatch.py, test_generator.py
+    assert {purpose for purpose, *_ in asked} == set(PURPOSES) - elsewhere

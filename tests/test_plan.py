@@ -12,7 +12,8 @@ SAID = {
     ),
     ("teacher.federate=ffa", "teacher.rounds=2", "distil.weight=0.5", "distil.proximal=0.1", "data.labelled=0.1"): (
         teaching,
-        "tiny; tuned on 10% of a client's training rows; federated (ffa, 2 rounds); distilled with λ 0.5 at T 2; "
+        "tiny; tuned on 10% of a client's training rows; federated (ffa, 2 rounds); "
+        "distilled with ν 1, λ 0.5, κ 0 at T 2; "
         "proximal μ 0.1",
     ),
     ("regulate.law=none",): (regulation, "none: maxiter 20 in every round"),

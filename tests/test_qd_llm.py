@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from client.lessons import Lessons
+from client.round import guided
 from data.corpus import DataError, load
 from data.split import deal
 from quantum import qasm
 from quantum.guidance import divergence
 from quantum.readout import softmax
 from recipes.load import load as load_recipe
-from recipes.schema import DataConfig
+from recipes.schema import DataConfig, DistilConfig
 from server.cli import main
 from server.ensemble import Ensemble
 from server.folder import as_yaml
@@ -75,6 +77,15 @@ def test_the_server_distils_its_students_on_public_rows(run_here):
     clients = [line[0]["arms"]["student"]["clients"] for line in (plain, fused)]
     assert clients[0] == clients[1]  # of the first round: only what the server does with them differs
     assert plain[0]["arms"]["student"]["reference_loss"] != fused[0]["arms"]["student"]["reference_loss"]
+
+
+def test_a_client_without_a_teacher_fits_its_labels_whatever_their_weight_beside_one():
+    none = Lessons(np.zeros((0, 2)), np.full((3, 2), 0.5), 0.69, 0.5, 0.5)
+    config = DistilConfig(labels=0.0, weight=2.0, shannon=1.0, proximal=0.3)
+    alone = guided(config, none)
+    assert (alone.labels, alone.teaches, alone.proximal) == (1.0, False, 0.3)
+    taught = guided(config, replace(none, soft=np.full((4, 2), 0.5)))
+    assert (taught.labels, taught.weight, taught.shannon, taught.temperature) == (0.0, 2.0, 1.0, 2.0)
 
 
 @pytest.fixture
@@ -217,4 +228,5 @@ def test_distill_is_a_run_whose_one_client_holds_all_rows(monkeypatch, told):
     assert told("distill", "qd-llm-reviews", "--seed", "3", "--set", "rounds=2")[0] == 0
     (recipe,) = seen
     assert (recipe.clients, recipe.min_reports, recipe.rounds, recipe.seed) == (1, 1, 2, 3)
+    assert recipe.optimiser.epochs == 1  # of 4 of each of four clients, who hold a quarter of the rows
     assert recipe.data.partition == "iid"

@@ -84,6 +84,14 @@ def test_the_digits_are_learned_by_all_clients_together(finished):
     assert last > 0.8
 
 
+def test_a_student_of_texts_needs_no_teacher_either(run_here):
+    changes = "teacher.kind=none regulate.law=none rounds=2 optimiser.maxiter=18 features.buckets=64 data.rows=40"
+    folder = run_here("run", {"recipe": "smoke", "override": changes}, 2)
+    clients = rounds_of(folder)[-1]["arms"]["student"]["clients"].values()
+    assert [client["teacher_loss"] for client in clients] == pytest.approx([np.log(2)] * 2)
+    assert {client["rho"] for client in clients} == {0.0}
+
+
 def test_a_run_repeats_to_the_bit(finished):
     first, again = ([untimed(line) for line in lines(finished("", name))] for name in ("first", "again"))
     assert first == again
