@@ -3,6 +3,7 @@
 A claim is reproduced when our number is within its tolerance; one that nobody measured here says the command that does.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,12 +15,17 @@ import yaml
 from recipes.load import load
 from recipes.schema import GeneratorConfig, Recipe
 from recipes.section import InputError
+from server.ablation import FULL, PLAIN
+from server.effects import WORK
+from server.folder import APP
 from server.outcome import outcome
 from server.page import Column, Sheet
+from server.record import STUDENT
 from server.sweep import by_digest
 
 SEEDS = 20  # that are looked for among finished runs
 CLAIMS = Path(__file__).with_name("claims.yaml")
+STUDIES = APP / "bench" / "results"
 REPRODUCED, NOT, UNPUBLISHED, UNMEASURED = "reproduced", "not reproduced", "not published", "not measured here"
 
 
@@ -71,7 +77,7 @@ def measured(measure: dict[str, Any], runs_dir: Path) -> float | None:
     for kind, arguments in measure.items():
         if kind == "run":
             return accuracy(runs_dir, **arguments)
-        return float(MEASURES[kind](**arguments) if isinstance(arguments, dict) else MEASURES[kind](*arguments))
+        return MEASURES[kind](**arguments) if isinstance(arguments, dict) else MEASURES[kind](*arguments)
     return None
 
 
@@ -140,11 +146,25 @@ def ratio(part: float, whole: float) -> float:
     return part / whole
 
 
+def saved(study: str) -> float | None:
+    """Share of evaluations that a committed study's full student saves to the loss at which the plain one ends.
+
+    Mean of 1 − e_full/e_plain over seeds. A seed that never gets there has spent all its evaluations and would need
+    more, so the number is an upper bound. None where no study is kept, as in an installed package.
+    """
+    path = STUDIES / f"{study}.json"
+    if not path.is_file():
+        return None
+    arms = {line["arm"]: line for line in json.loads(path.read_text())["arms"] if line["model"] == STUDENT}
+    full = [reached or all_ for reached, all_ in zip(arms[FULL][WORK], arms[FULL]["evaluations"], strict=True)]
+    return fmean(1 - spent / base for spent, base in zip(full, arms[PLAIN][WORK], strict=True))
+
+
 def short(number: float) -> str:
     """Counts whole, shares to four digits."""
     return f"{number:,.0f}" if float(number).is_integer() else f"{number:.4g}"
 
 
-MEASURES: dict[str, Callable[..., float]] = {
-    made.__name__: made for made in (parameters, generator, weights, admitted, setting, mean, ratio)
+MEASURES: dict[str, Callable[..., float | None]] = {
+    made.__name__: made for made in (parameters, generator, weights, admitted, setting, mean, ratio, saved)
 }
