@@ -73,8 +73,10 @@ def main(grid: Grid, context: Context) -> None:
         raise
     stopped = "converged" if not state.training() else "rounds"
     end = {"kind": "end", "state": "completed", "reason": stopped, "seconds": {"run": time.monotonic() - began}}
-    draw(folder, end)  # first, because whoever follows the ledger takes its last line for the end
-    ledger.append(end)
+    try:
+        draw(folder, end)  # first, because whoever follows the ledger takes its last line for the end
+    finally:
+        ledger.append(end)
 
 
 def draw(folder: Path, end: dict[str, Any]) -> None:

@@ -82,16 +82,15 @@ def lead(known: Record) -> str:
     score, recipe = known.score.get("arms", {}), known.recipe
     said = []
     if STUDENT in score:
-        rows = sum(int(client["examples"]) for client in known.score["clients"].values())
-        own, margin = number(score[STUDENT], "accuracy"), 1.96 * sqrt(0.5 / rows)
+        rows = sum(int(client.get("examples", 0)) for client in known.score.get("clients", {}).values())
+        own, of = number(score[STUDENT], "accuracy"), f"{rows:,} test rows" if rows else "the test rows"
         beside = "no twin was trained beside it"
         if TWIN in score:
             twin = number(score[TWIN], "accuracy")
             beside = f"its classical twin in {twin:.1%} ({points(own - twin)} points)"
-        said.append(
-            f"The student is right in {own:.1%} of {rows:,} test rows, {beside}. "
-            f"In one run a difference of less than about {margin:.1%} is chance."
-        )
+        said.append(f"The student is right in {own:.1%} of {of}, {beside}.")
+        if rows:
+            said.append(f"In one run a difference of less than about {1.96 * sqrt(0.5 / rows):.1%} is chance.")
     state = known.end.get("state", "not ended")
     facts = [known.folder.name, state, f"{len(known.rounds)} rounds", f"{len(known.clients)} clients"]
     facts += [f"seed {recipe.seed}", f"digest {recipe.digest()}", f"executor {recipe.executor}"] if recipe else []

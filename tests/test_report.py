@@ -316,3 +316,8 @@ def test_names_that_matplotlib_would_typeset_are_drawn_as_they_are(written):
             held["classes"] = {"$no_way{": 30, "yes$": 30}
 
     assert "$no_way{" in report(written(change).folder).read_text()
+
+
+def test_a_score_without_its_clients_still_has_a_page(tmp_path, run_of):
+    text = report(run_of(tmp_path / "run", SMOKE)).read_text()
+    assert "The student is right in 80.0% of the test rows, its classical twin in 70.0% (+10.0 points)." in text
