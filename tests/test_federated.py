@@ -182,6 +182,7 @@ def test_a_round_is_the_weighted_mean_of_what_was_reported(go):
         "requested": 0,
         "rho": 0.0,
         "divergence": 0.0,
+        "terms": {},
         "note": "",
     }
 
