@@ -19,7 +19,7 @@ from server.statistics import LEVEL, difference, mean
 from server.sweep import planned
 
 FOLDER = Path(__file__).parent / "results"
-CORPORA = ("reviews", "topic", "tweets", "senti", "stega", "genomic")
+CORPORA = ("reviews", "stega", "senti", "tweets", "topic", "genomic")
 FORMS = ("plain-qfl-{}", "llm-qfl-{}", "llm-qfl-{}-paper")
 Row = tuple[str, list[str]]  # a recipe, and what is changed in it
 STUDIES: dict[str, list[Row]] = {
