@@ -11,14 +11,16 @@ from client import round as visits
 from client.lessons import attend
 from client.participant import participant
 from recipes.load import load
+from recipes.schema import TeacherConfig
 from recipes.section import InputError
 from server import checkpoint
 from server.ledger import lines, untimed
-from server.plan import federating
+from server.plan import federating, growing
 from server.summary import regulated
 from strategies.adapters import RULES
 from strategies.failure import RunFailedError
 from strategies.wire import assigned, count_bytes
+from teacher.size import adapted, most_ranks
 from teacher.soft_labels import held_out
 from teacher.tiny import TinyTeacher
 
@@ -236,3 +238,19 @@ def test_a_client_that_cannot_tune_its_teacher_says_why_and_learns_from_the_othe
     later = second["arms"]["student"]["clients"]["1"]  # the global teacher is there, and nobody has to tune
     assert (later["note"], later["examples"]) == ("", 36)
     assert later["teacher_loss"] != np.log(2)
+
+
+@pytest.mark.parametrize(
+    ("rule", "merged_rank", "ranks"),
+    [("exact", 0, [4, 12, 20, 20]), ("exact", 6, [4, 6, 6, 6]), ("average", 0, [4] * 4)],
+)
+def test_the_ranks_of_averaged_products_add_up_until_a_module_has_no_more(rule, merged_rank, ranks, monkeypatch):
+    monkeypatch.setattr("server.plan.most_ranks", lambda config: 20)
+    config = TeacherConfig(kind="lora", rank=4, federate=rule, rounds=3, merged_rank=merged_rank)
+    assert growing(config, 3) == ranks
+
+
+def test_no_product_has_more_ranks_than_the_smaller_side_of_the_widest_module(tiny_llm):
+    config = TeacherConfig(kind="lora", model=str(tiny_llm()), targets=("q_proj", "v_proj"))
+    shapes = [module.weight.shape for module in adapted(config)]
+    assert most_ranks(config) == max(min(shape) for shape in shapes) > 1
