@@ -81,7 +81,7 @@ class Federated(Strategy):
                 break
             messages = list(self.configure_train(number, *none, grid))
             began = time.monotonic()
-            replies = self.complete(grid, messages)
+            replies = self.complete(grid, messages, unlike=self.asks_teachers())
             _, metrics = self.aggregate_train(number, replies, began)
             result.evaluate_metrics_serverapp[number] = metrics
         began = time.monotonic()
@@ -90,22 +90,27 @@ class Federated(Strategy):
         result.arrays = parcel({}, {name: arm.arrays for name, arm in self.state.arms.items()})
         return result
 
-    def complete(self, grid: Grid, messages: Sequence[Message]) -> list[Message]:
+    def complete(self, grid: Grid, messages: Sequence[Message], *, unlike: bool = False) -> list[Message]:
         """A visit, as the server saw it: its time counts with the wait for a free process, unless a client was lost."""
         began = time.monotonic()
-        replies = visit(grid, messages, self.seconds())
+        replies = visit(grid, messages, self.seconds(unlike))
         if not any(lost(reply) for reply in replies):
             self.state.slowest_seconds = max(self.state.slowest_seconds, time.monotonic() - began)
         return (
-            repeated(grid, self.roster, messages, replies, self.seconds())
+            repeated(grid, self.roster, messages, replies, self.seconds(unlike))
             if self.recipe.on_loss == "repeat"
             else replies
         )
 
-    def seconds(self) -> float:
+    def seconds(self, unlike: bool) -> float:
         """How long a visit may take."""
         configured = self.recipe.deadline_seconds or (QUEUED_SECONDS if self.recipe.paid() else None)
-        return deadline(configured, self.state.slowest_seconds)
+        return deadline(configured, self.state.slowest_seconds, unlike=unlike)
+
+    def asks_teachers(self) -> bool:
+        """Whether an invited client may tune a teacher in the coming round, or ask a new one about all its rows."""
+        invited = {client for clients in self.invited.values() for client in clients}
+        return self.recipe.teacher.kind != "none" and any(map(self.lacks_teacher, invited))
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid

@@ -18,7 +18,7 @@ from strategies.messages import Refusal, Reply
 from strategies.wire import replied
 
 POLL_SECONDS, SHORTEST_POLL = 0.05, 0.005  # a short visit is looked at often, a long one seldom
-FIRST_SECONDS = 3600.0  # nobody has shown yet how long a visit takes: data and weights may be on their way
+FIRST_SECONDS = 3600.0  # nobody has shown how long a visit takes: data and weights may be on their way
 SHORTEST_SECONDS = 60.0
 PATIENCE = 10.0  # times the slowest visit so far
 NO_REPLY = 1000  # our own error code, beyond Flower's
@@ -36,11 +36,14 @@ class Roster(Protocol):
         ...
 
 
-def deadline(configured: float | None, slowest_seconds: float) -> float:
-    """Seconds to wait for a visit: as the recipe says, or ten times the slowest so far and at least a minute."""
+def deadline(configured: float | None, slowest_seconds: float, *, unlike: bool = False) -> float:
+    """Seconds to wait for a visit: as the recipe says, or ten times the slowest so far and at least a minute.
+
+    A visit `unlike` those so far gets as long as the first: a teacher may be tuned in it whose tuning was kept before.
+    """
     if configured is not None:
         return configured
-    return max(SHORTEST_SECONDS, PATIENCE * slowest_seconds) if slowest_seconds else FIRST_SECONDS
+    return max(FIRST_SECONDS if unlike or not slowest_seconds else SHORTEST_SECONDS, PATIENCE * slowest_seconds)
 
 
 def visit(grid: Grid, messages: Sequence[Message], seconds: float) -> list[Message]:

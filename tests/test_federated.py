@@ -13,11 +13,12 @@ from recipes.load import load
 from server import checkpoint, prepare
 from server.ledger import Ledger, lines, untimed
 from server.roster import NOBODY, Roster
+from strategies import compose
 from strategies.aggregation import AGGREGATORS
 from strategies.compose import Federated
 from strategies.exchange import NO_REPLY, deadline, hear, one_line, visit
 from strategies.failure import RunFailedError
-from strategies.messages import Answer, Assignment, Refusal, Report, Score
+from strategies.messages import Answer, Assignment, Refusal, Report, Score, Tuned
 from strategies.selection import SELECTORS
 from strategies.state import ArmState, State
 from strategies.wire import assign, assigned, parcel, reply
@@ -108,7 +109,7 @@ class FixedRoster:
 class Rounds:
     """One federation over a FakeGrid, with what it wrote."""
 
-    def __init__(self, grid_of, recipe, clients, state=None, shuffle=0, save=None):
+    def __init__(self, grid_of, recipe, clients, state=None, shuffle=0, save=None, fuse=None):
         self.lines, self.saved, self.clients = [], [], clients
         self.state = state or fresh()
         self.grid = grid_of(clients, recipe.clients, shuffle)
@@ -121,6 +122,7 @@ class Rounds:
             reference=reference,
             record=self.lines.append,
             save=save or (lambda state: self.saved.append(copy.deepcopy(state))),
+            fuse=fuse,
         )
 
     def start(self):
@@ -153,9 +155,20 @@ def test_the_order_of_arrival_changes_neither_the_ledger_nor_a_bit(rule, rules, 
     assert [line["kind"] for line in runs[0].lines] == ["round"] * 3 + ["score"]
 
 
+def in_sequence(name, number, mean, updates):
+    """A fusion, as feddf's, in which every update counts by its place."""
+    return {"theta": sum((update["theta"] / 2**place for place, update in enumerate(updates)), mean["theta"])}
+
+
+LAYERED = "student={kind: layered, readout: dense, entanglement: circular}"
+FUSED = {"feddf": [LAYERED, "optimiser.kind=minibatch", "data.public_rows=10"]}  # what these rules ask of a recipe
+
+
 @pytest.mark.parametrize("by", AGGREGATORS)
 def test_whatever_aggregates_the_order_of_arrival_is_nothing(by, go):
-    runs = [go(recipe_of("clients=6", f"aggregate.by={by}"), shuffle=shuffle) for shuffle in range(3)]
+    recipe = recipe_of("clients=6", f"aggregate.by={by}", *FUSED.get(by, []))
+    fuse = in_sequence if by in FUSED else None
+    runs = [go(recipe, shuffle=shuffle, fuse=fuse) for shuffle in range(3)]
     assert len({json.dumps([untimed(line) for line in run.lines]) for run in runs}) == 1
     assert len({tuple(run.thetas().items()) for run in runs}) == 1
 
@@ -663,6 +676,32 @@ def test_a_deadline_is_the_recipes_or_ten_times_the_slowest_and_at_least_a_minut
     assert deadline(None, 0.0) == 3600.0
     assert deadline(None, 0.5) == 60.0
     assert deadline(None, 20.0) == 200.0
+    assert [deadline(None, slowest, unlike=True) for slowest in (0.5, 400.0)] == [3600.0, 4000.0]
+    assert deadline(7.0, 0.5, unlike=True) == 7.0
+
+
+def with_adapter(said, message):
+    return [*said, Tuned(client=said[0].client, arrays={"weight": np.ones(2, np.float32)}, examples=10)]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "script", "patience"),
+    [
+        ([], {(1, 1): raises}, [3600, 3600, 60, 60, 60]),  # client 1 tunes in round 2
+        (["teacher.federate=average"], {}, [3600, 3600, 60, 60, 60]),  # round 2 asks the average
+        (["teacher.federate=average", "teacher.rounds=2"], {}, [3600, 3600, 3600, 60, 60]),
+        (["teacher.kind=none"], {(1, 1): raises}, [3600, 60, 60, 60, 60]),
+        (["teacher.federate=average", "deadline_seconds=7"], {}, [7] * 5),
+    ],
+)
+def test_a_quick_round_does_not_hurry_one_in_which_teachers_may_be_tuned(overrides, script, patience, go, monkeypatch):
+    """Round 1 takes no time, as one whose tunings were kept."""
+    waited = []
+    monkeypatch.setattr(compose, "visit", lambda *given: (waited.append(given[-1]), visit(*given))[1])
+    recipe = recipe_of("rounds=4", *overrides)
+    tuned = range(1, recipe.teacher.rounds + 1 if recipe.teacher.federate != "none" else 1)
+    go(recipe, {(client, number): with_adapter for client in range(4) for number in tuned} | script)
+    assert waited == patience
 
 
 def test_replies_stand_in_the_order_of_the_messages_with_the_silent_in_their_place(grid_of):
