@@ -19,14 +19,14 @@ from server.statistics import LEVEL, difference, mean
 from server.sweep import planned
 
 FOLDER = Path(__file__).parent / "results"
-CORPORA = ("reviews", "topic", "tweets", "senti", "stega", "genomic")
+CORPORA = ("reviews", "stega", "senti", "tweets", "topic", "genomic")
 FORMS = ("plain-qfl-{}", "llm-qfl-{}", "llm-qfl-{}-paper")
 Row = tuple[str, list[str]]  # a recipe, and what is changed in it
 STUDIES: dict[str, list[Row]] = {
     "llm-qfl": [(form.format(corpus), []) for corpus in CORPORA for form in FORMS],
     "llm-qfl-executors": [
-        ("llm-qfl-genomic", []),
-        ("llm-qfl-genomic-aer", []),
+        ("llm-qfl-genomic", ["rounds=12"]),
+        ("llm-qfl-genomic-aer", ["rounds=12"]),
         ("llm-qfl-genomic-noisy", ["mitigate=false"]),
         ("llm-qfl-genomic-noisy", ["mitigate=true"]),
         ("llm-qfl-genomic-ibm", ["executor=ibm-local:brisbane"]),
@@ -38,6 +38,7 @@ STUDIES: dict[str, list[Row]] = {
     ],
     "llm-qfl-federated": [
         ("llm-qfl-reviews", []),
+        ("llm-qfl-reviews", ["teacher.epochs=4"]),  # as often over its rows as in two federated rounds
         *(("llm-qfl-federated", [f"teacher.federate={way}"]) for way in ("average", "ffa", "exact")),
     ],
 }
@@ -64,7 +65,8 @@ def measured(recipe: str, changes: list[str], outcomes: Sequence[Outcome]) -> Re
     return {
         **origin(load(recipe, changes), runs, "make llm-qfl"),
         "changes": changes,
-        "executor": runs[0].recipe.executor,
+        "clients": runs[0].recipe.clients,
+        "rounds": runs[0].recipe.rounds,
         "taught": runs[0].recipe.teacher.kind if asks(runs[0]) else "",
         "accuracy": {name: [run.accuracy(name) for run in runs] for name in (*runs[0].arms, *runs[0].alone)},
         "teacher": [teacher(run) for run in runs],
@@ -91,7 +93,8 @@ def teacher(run: Outcome) -> float | None:
 def table(results: Results) -> Table:
     """One line a recipe."""
     drawn = Table()
-    columns = ("recipe", "student", "twin", "student − twin, points", "linear head", "teacher", "ρ > 1", "evaluations")
+    columns = ["recipe", "student", "twin", "student − twin, points", "linear head", "teacher", "ρ > 1"]
+    columns += ["clients × rounds", "evaluations"]
     for name in columns:
         drawn.add_column(name, justify="left" if name == "recipe" else "right")
     for row in results["rows"]:
@@ -103,6 +106,7 @@ def table(results: Results) -> Table:
             f"{mean(accuracy['head']):.1%}" if "head" in accuracy else "",
             f"{mean(row['teacher']):.1%}" if row["taught"] else "",
             f"{sum(row['behind']):,} of {sum(row['compared']):,}" if row["taught"] else "",
+            f"{row['clients']} × {row['rounds']}",
             f"{mean(row['evaluations']):,.0f}",
         )
     return drawn

@@ -18,7 +18,7 @@ from quantum.reduction import TrainedReduction, stages
 from quantum.student import Student
 from recipes.load import load as load_recipe
 from recipes.schema import UNSTAGED, Recipe
-from strategies.messages import Arrays, Assignment
+from strategies.messages import Arrays, Assignment, Counts
 from teacher.encoders import encoder
 from teacher.protocol import Teacher, teacher
 
@@ -30,7 +30,8 @@ class Participant:
         corpus, dealt = dealt_corpus(recipe.as_json())
         self.recipe, self.number = recipe, number
         self.corpus_digest = corpus.digest
-        self.share, self.public, self.n_classes = dealt.shares[number], dealt.public, len(corpus.classes)
+        self.share, self.public = dealt.shares[number], dealt.public
+        self.classes, self.n_classes = corpus.classes, len(corpus.classes)
         staged = recipe.student.kind not in UNSTAGED
         self.stages: list[Stage] = stages(recipe, encoder(recipe.features), self.n_classes) if staged else []
         columns = self.stages[0].size if staged else 0
@@ -40,6 +41,13 @@ class Participant:
     def new_teacher(self) -> Teacher:
         """A teacher that has seen nothing yet; never shared, also when several clients live in one process."""
         return teacher(self.recipe.teacher, self.n_classes, self.recipe.seed, self.number, self.recipe.words())
+
+    def holds(self) -> Counts:
+        """How many rows it has of what: no text, and nothing of one row."""
+        share = self.share
+        parts = {name: len(getattr(share, name)) for name in ("train", "unlabelled", "validation", "test")}
+        counts = np.bincount(share.train.labels, minlength=self.n_classes).tolist()
+        return {"parts": parts, "classes": dict(zip(self.classes, counts, strict=True)), "domains": share.domains}
 
     def seed(self, round_number: int) -> int:
         """Of everything that one visit draws; a visit that is repeated draws the same again."""

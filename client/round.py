@@ -5,6 +5,7 @@ import time
 from contextlib import nullcontext
 
 import numpy as np
+from numpy.typing import NDArray
 
 from client.lessons import Lessons, attend
 from client.memory import Memory, recall, remember
@@ -29,7 +30,8 @@ def prepare(who: Participant, assignment: Assignment) -> Answer:
         )
     arrays = who.statistics(assignment.stage, assignment.shared) if assignment.stage else {}
     examples = len(who.share.train.labels)
-    return Answer(client=who.number, examples=examples, arrays=arrays, seconds=time.monotonic() - began)
+    holds = {} if assignment.stage else who.holds()
+    return Answer(client=who.number, examples=examples, arrays=arrays, seconds=time.monotonic() - began, holds=holds)
 
 
 def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
@@ -111,13 +113,16 @@ def score(who: Participant, assignment: Assignment) -> Score:
     began = time.monotonic()
     train_rows, test = who.share.train, who.share.test
     x = who.features(test, assignment.shared)
-    accuracy, loss, shots = {}, {}, 0
+    accuracy, loss, confusion, exact_loss, shots = {}, {}, {}, {}, 0
     exact = who.recipe.scored_by == "exact"
     with nullcontext() if exact else who.executor(assignment) as executor:
         for name, arrays in assignment.arms.items():
             probs_BK = who.arms[name].predict(arrays, x, executor=executor)
             accuracy[name] = float(np.mean(probs_BK.argmax(1) == test.labels))
             loss[name] = cross_entropy(probs_BK, test.labels)
+            confusion[name] = crossed(test.labels, probs_BK.argmax(1), who.n_classes)
+            if executor:
+                exact_loss[name] = cross_entropy(who.arms[name].predict(arrays, x), test.labels)
         if executor and "student" in assignment.arms:  # a twin takes none
             shots = len(x) * (executor.shots or 0)
     vectors = [who.vectors(rows, assignment.shared) for rows in (train_rows, test)] if who.stages else None
@@ -127,9 +132,18 @@ def score(who: Participant, assignment: Assignment) -> Score:
         examples=len(test.labels),
         accuracy=accuracy,
         loss=loss,
+        confusion=confusion,
+        exact_loss=exact_loss,
         majority=majority(train_rows.labels, test.labels),
         head=None if guess is None else float(np.mean(guess == test.labels)),
         logistic=logistic_regression(vectors[0], train_rows.labels, vectors[1], test.labels) if vectors else None,
         shots=shots,
         seconds=time.monotonic() - began,
     )
+
+
+def crossed(labels: NDArray[np.int64], said: NDArray[np.int64], n_classes: int) -> list[list[int]]:
+    """The confusion matrix: rows are classes, columns answers."""
+    counts = np.bincount(labels * n_classes + said, minlength=n_classes**2)
+    found: list[list[int]] = counts.reshape(n_classes, n_classes).tolist()
+    return found

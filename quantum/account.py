@@ -27,6 +27,10 @@ HOW = (
 )
 
 
+class NoAccountError(HardwareError):
+    """Nobody has saved one here."""
+
+
 class Cloud:
     """One instance of an IBM account."""
 
@@ -74,6 +78,12 @@ class Cloud:
         """As the service says; the library itself only warns."""
         usage = self.service.usage()
         return 0.0 if usage.get("usage_limit_reached") else float(usage.get("usage_remaining_seconds", inf))
+
+    def plan(self) -> str:
+        """The instance in use and what it is billed as."""
+        named = (self.service.active_account() or {}).get("instance")
+        found = [one for one in self.service.instances() if named in (one["crn"], one["name"])]
+        return f"instance {found[0]['name']}, plan {found[0]['plan']}" if found else f"instance {named}"
 
     def close(self) -> None:
         """Close the batch to new jobs; those in it still run."""
@@ -186,7 +196,7 @@ def service_of(token: str | None, instance: str | None) -> Any:
     try:
         return QiskitRuntimeService(channel=CHANNEL, token=token, instance=instance)
     except AccountNotFoundError:
-        raise HardwareError(f"no IBM account on this machine: {HOW}") from None
+        raise NoAccountError(f"no IBM account on this machine: {HOW}") from None
     except Exception as error:  # noqa: BLE001 - the library raises what its own libraries raise
         said = " ".join(str(error).split())[:300]
         said = said.replace(token, "…") if token else said

@@ -4,6 +4,7 @@ import logging
 import platform
 import time
 from pathlib import Path
+from typing import Any
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -64,7 +65,6 @@ def main(grid: Grid, context: Context) -> None:
             fuse=Ensemble(recipe, reference) if recipe.aggregate.by == "feddf" else None,
         )
         federated.start(grid)
-        draw(folder)
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         ledger.append(
@@ -72,16 +72,18 @@ def main(grid: Grid, context: Context) -> None:
         )
         raise
     stopped = "converged" if not state.training() else "rounds"
-    ledger.append(
-        {"kind": "end", "state": "completed", "reason": stopped, "seconds": {"run": time.monotonic() - began}}
-    )
+    end = {"kind": "end", "state": "completed", "reason": stopped, "seconds": {"run": time.monotonic() - began}}
+    try:
+        draw(folder, end)  # first, because whoever follows the ledger takes its last line for the end
+    finally:
+        ledger.append(end)
 
 
-def draw(folder: Path) -> None:
-    """The curves; a disk that cannot take a picture does not cost the run."""
-    from server.report import closing
+def draw(folder: Path, end: dict[str, Any]) -> None:
+    """The report; a disk that cannot take it does not cost the run."""
+    from server.report import report
 
     try:
-        closing(folder)
+        log.info("wrote %s", report(folder, end))
     except OSError as error:
-        log.warning("no curves: %s", error)
+        log.warning("no report: %s", error)

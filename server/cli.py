@@ -119,7 +119,7 @@ def run(
     secure: SecureOption = False,
     spend: SpendOption = 0,
 ) -> None:
-    """Run a recipe; ends with a table and curves in the run's folder."""
+    """Run a recipe; ends with a table, and a report in the run's folder."""
     from server.folder import new_folder
     from server.launch import launch
 
@@ -278,6 +278,7 @@ def compare(
     csv: Annotated[Path | None, typer.Option(help="write all numbers here")] = None,
     markdown: Annotated[Path | None, typer.Option(help="write the tables here")] = None,
     png: Annotated[Path | None, typer.Option(help="draw the curves here")] = None,
+    html: Annotated[Path | None, typer.Option(help="write a page with all of it here")] = None,
 ) -> None:
     """Compare finished runs: means over seeds, paired differences, and what they allow to be said."""
     from server.compare import compare as compared
@@ -285,4 +286,63 @@ def compare(
     from server.sweep import runs_in
     from server.tables import show
 
-    show(compared([outcome(folder) for folder in runs_in(runs)]), csv, markdown, png)
+    asked = {"csv": csv, "md": markdown, "png": png, "html": html}
+    files = {kind: path for kind, path in asked.items() if path}
+    show(compared([outcome(folder) for folder in runs_in(runs)]), files)
+
+
+@command.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder, in whatever state it is")],
+) -> None:
+    """Write what a run shows: one page, and its figures and tables as files."""
+    from server.report import FILES
+    from server.report import report as write
+
+    typer.echo(f"report: {write(run, apart=True)}")
+    typer.echo(f"figures and tables: {run / FILES}")
+
+
+@command.command()
+def watch(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="on loopback; 0: any that is free")] = 0,
+) -> None:
+    """Follow a run on a page of this machine, until Ctrl-C."""
+    from server.serve import server
+
+    with server(run, port) as serving:
+        typer.echo(f"http://127.0.0.1:{serving.server_port}/ follows {run}; Ctrl-C ends it")
+        try:
+            serving.serve_forever()
+        except KeyboardInterrupt:
+            typer.echo("ended")
+
+
+@command.command()
+def verify(
+    runs_dir: Annotated[Path, typer.Option(help="where finished runs are looked for")] = Path("runs"),
+    csv: Annotated[Path | None, typer.Option(help="write all numbers here")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="write the table here")] = None,
+) -> None:
+    """Hold the numbers of the three papers against ours: counts now, accuracies from finished runs."""
+    from rich.console import Console
+
+    from server.verify import verify as verified
+
+    found = verified(runs_dir)
+    Console().print(found.terminal())
+    for path, text in ((csv, found.csv()), (markdown, found.markdown())):
+        if path:
+            path.write_text(text, encoding="utf-8")
+            typer.echo(f"wrote {path}")
+
+
+@command.command()
+def doctor() -> None:
+    """Say what works on this machine, what is missing, and the command that fixes it."""
+    from rich.console import Console
+
+    from server.doctor import examined
+
+    Console().print(examined().terminal())

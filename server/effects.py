@@ -33,10 +33,11 @@ MEASURES: dict[str, Callable[[float], str]] = {  # column → how its numbers ar
     "rounds": lambda value: f"{value:.1f}",
 }
 LEGEND = (
-    f"mean over seeds ({LEVEL:.0%} bootstrap interval) · − plain: differences paired by seed · {WORK}: evaluations of "
-    "all clients to the end of the first round whose loss is at most that at which plain ended at the same seed · "
-    "loss: cross-entropy on the server's rows, nats · bytes: of student and twin together · ρ > 1: client-rounds after "
-    "the first whose student was behind its teacher"
+    f"mean over seeds ({LEVEL:.0%} bootstrap interval, which is narrow for few seeds) · − plain: differences paired by "
+    f"seed (Student's {LEVEL:.0%} interval; of so many, one in twenty leaves 0 out by chance) · {WORK}: evaluations of "
+    "all clients to the end of the first round whose loss is at most that at which plain ended at the same seed, "
+    "without tuning the LLMs, which costs far more · loss: cross-entropy on the server's rows, nats · bytes: of "
+    "student and twin together · ρ > 1: client-rounds after the first whose student was behind its teacher"
 )
 
 Results = dict[str, Any]  # what a results file holds: seeds, and a line an arm and model with a number a seed
@@ -114,7 +115,7 @@ def apart(values: Sequence[float | None], others: Sequence[float | None], write:
     if len(pairs) < len(values):
         return ""
     found = difference(*zip(*pairs, strict=True))
-    return signed(write)(found.mean) + spanned(found.interval, signed(write))
+    return signed(write)(found.mean) + spanned(found.t_interval, signed(write))
 
 
 def signed(write: Callable[[float], str]) -> Callable[[float], str]:
@@ -171,6 +172,8 @@ def claim(line: Results, plain: Results) -> str:
     began = f"Work: to the loss at which plain {model} ends, full {model} takes {fewer(found.mean)}"
     if found.t_interval is None:
         return f"{began} on {seeds} seed{'s' * (seeds > 1)}; fewer than {FEWEST} say nothing of {paper} less."
+    if not found.spread:
+        return f"{began} in each of {seeds} seeds; without a spread between them nothing more can be said."
     low, high = found.t_interval
     where = f"{LEVEL:.0%} interval of the saving, Student's, {100 * low:.0f} to {high:.0%}; {seeds} seeds"
     return f"{began} ({where}): {verdict(found, paper)}.".replace("-", "−")
@@ -207,7 +210,7 @@ def as_csv(results: Results) -> str:
             cells: list[Any] = [""] * 6
             if None not in values:
                 own, gap = estimate(values), difference(values, others)
-                cells = [own.mean, *(own.interval or ("", "")), gap.mean, *(gap.interval or ("", ""))]
+                cells = [own.mean, *(own.interval or ("", "")), gap.mean, *(gap.t_interval or ("", ""))]
             known = sum(value is not None for value in values)
             each = ["" if value is None else value for value in values]
             out.writerow([line["arm"], line["model"], name, known, *cells, *each])

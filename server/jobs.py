@@ -20,7 +20,7 @@ from server.compare import compare
 from server.folder import APP
 from server.outcome import Outcome, outcome
 from server.sweep import Planned, Standing, Sweep, command, default_jobs, record, standings
-from server.tables import show
+from server.tables import WRITERS, show
 from strategies.failure import RunFailedError
 
 LOOK_SECONDS = 0.5
@@ -73,7 +73,7 @@ def finish(
 
 def compared(sweep: Sweep, outcomes: list[Outcome]) -> None:
     """Every combination beside the first."""
-    show(compare(outcomes), *(sweep.folder / f"compare.{kind}" for kind in ("csv", "md", "png")))
+    show(compare(outcomes), {kind: sweep.folder / f"compare.{kind}" for kind in WRITERS})
 
 
 def work(sweep: Sweep, jobs: int, console: Console, start: Start | None = None) -> Jobs:

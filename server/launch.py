@@ -20,6 +20,7 @@ from server.nodes import Nodes, supernodes
 from server.price import afford
 from server.ready import ready
 from server.remote import link_of, run_there
+from server.report import FILE as REPORT
 from server.summary import summary
 from strategies.failure import RunFailedError
 
@@ -48,7 +49,7 @@ def launch(
         elif not run_there(recipe, folder, link, console, spend):
             return
     console.print(summary(folder))
-    console.print(f"curves: {folder / 'curves.png'}", highlight=False, soft_wrap=True)
+    console.print(f"report: {folder / REPORT}", highlight=False, soft_wrap=True)
 
 
 def run_here(recipe: Recipe, folder: Path, console: Console, *, simulated: bool, secure: bool, spend: int) -> None:

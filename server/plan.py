@@ -19,7 +19,7 @@ from server.price import most_evaluations, price, rows_of
 from server.ready import SHAPES, models, ready
 from strategies.wire import count_bytes
 from teacher.models import at_hand
-from teacher.size import adapter_bytes
+from teacher.size import adapter_bytes, most_ranks
 
 START_SECONDS = 15.0  # Ray and the SuperLink, on a laptop
 ROWS = 500  # of a client whose number of rows is not known yet
@@ -202,10 +202,19 @@ def federating(recipe: Recipe, n_classes: int) -> str:
     t = recipe.teacher
     if t.kind == "lora" and not at_hand(t.model):
         return f"adapters in {t.rounds} of the rounds, of a size known once {t.model} is here"
-    widest = (t.merged_rank or recipe.clients * t.rank) if t.federate == "exact" else t.rank
-    first, later = (adapter_bytes(t, n_classes, rank) for rank in (t.rank, widest))
-    whole = recipe.clients * (first + (t.rounds - 1) * later)
-    return f"adapters of {first:,} a client in round 1, at most {later:,} back and from round 2 on, {whole:,} in all"
+    first, *later = (adapter_bytes(t, n_classes, rank) for rank in growing(t, recipe.clients))
+    whole = recipe.clients * (first + sum(later[:-1]))
+    return (
+        f"adapters of {first:,} a client in round 1, at most {max(later):,} back and from round 2 on, {whole:,} in all"
+    )
+
+
+def growing(config: TeacherConfig, clients: int) -> list[int]:
+    """The ranks of round 1 and those that come back from each; a mean of products has as many as its parts together."""
+    if config.federate != "exact":
+        return [config.rank] * (config.rounds + 1)
+    most = config.merged_rank or most_ranks(config)
+    return [config.rank, *(min(most, config.rank * clients**merged) for merged in range(1, config.rounds + 1))]
 
 
 def regulation(recipe: Recipe) -> str:

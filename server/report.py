@@ -1,56 +1,267 @@
-"""What a finished run shows: one table on the terminal, the curves of loss and accuracy by round as a PNG."""
+"""What a run shows: one page that needs nothing else, and its figures and tables as files.
 
-import logging
+A run that has not ended, or whose folder is damaged, is reported as far as it can be read.
+"""
+
+from html import escape
+from math import isnan, sqrt
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
-from server.ledger import Line, lines
+from data.whole import write_whole
+from server.classes import by_class, macro_f1
+from server.compare import points
+from server.figures import Drawing, admitted, class_names, of_run, save
+from server.ledger import Line
+from server.page import Column, Section, Sheet, bullets, page, panels, paragraphs
+from server.record import STUDENT, TWIN, Record, number, record
+from server.signs import Sign, signs
+from server.summary import ALONE
 
-log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
-
-COLOURS = {"student": "#6929c4", "twin": "#fa8b1e"}  # tell apart without red and green
-
-
-def closing(folder: Path) -> Path:
-    """Draw the curves of a run beside its ledger; the path of the picture."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
-
-    ledger = lines(folder)
-    rounds = [line for line in ledger if line["kind"] == "round"]
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    loss, accuracy = figure.subplots(1, 2)
-    for name in arms(rounds):
-        numbers = [line["round"] for line in rounds if name in line["arms"]]
-        parts = [line["arms"][name] for line in rounds if name in line["arms"]]
-        colour = COLOURS.get(name)
-        for axes, key, of_client in (
-            (loss, "reference_loss", "student_loss"),
-            (accuracy, "reference_accuracy", "student_accuracy"),
-        ):
-            axes.plot(
-                numbers, [part[key] for part in parts], "o-", color=colour, label=f"{name}, averaged, server's rows"
-            )
-            low, high = (
-                [pick(client[of_client] for client in part["clients"].values()) for part in parts]
-                for pick in (min, max)
-            )
-            axes.fill_between(
-                numbers, low, high, color=colour, alpha=0.15, linewidth=0, label=f"{name}, clients before averaging"
-            )
-    loss.set(title="loss by round", xlabel="round", ylabel="held-out cross-entropy, nats")
-    accuracy.set(title="accuracy by round", xlabel="round")
-    accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    for axes in (loss, accuracy):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=8)
-    figure.suptitle(folder.name, fontsize=10)
-    path = folder / "curves.png"
-    figure.savefig(path, dpi=120)
-    log.info("drew %s", path)
-    return path
+FILE, FILES = "report.html", "report"
+PARTS = {  # section → its heading, its figures and its tables
+    "result": ("Result", (), ("arms",)),
+    "rounds": ("Round by round", ("accuracy", "loss", "cosine"), ("rounds",)),
+    "classes": ("Class by class", ("confusion",), ("by-class",)),
+    "budgets": ("maxiter and evaluations", ("maxiter", "evaluations"), ("clients",)),
+    "admitted": ("Who was admitted", ("admitted",), ()),
+    "data": ("Who holds what", ("classes", "domains"), ("data",)),
+    "costs": ("What it cost", ("seconds",), ("costs",)),
+}
 
 
-def arms(rounds: list[Line]) -> list[str]:
-    """Every arm that any round trained, in the order of the recipe."""
-    return list(dict.fromkeys(name for line in rounds for name in line["arms"]))
+def percent(value: float) -> str:
+    return f"{value:.1%}"
+
+
+def nats(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def seconds(value: float) -> str:
+    return f"{value:,.1f}"
+
+
+def report(folder: Path, ending: Line | None = None, *, apart: bool = False) -> Path:
+    """Write the page into a run's folder, and with `apart` its figures and tables into RUN/report.
+
+    `ending` is the line that the ledger will end with in a moment.
+    """
+    known = record(folder, ending)
+    drawings, tables = list(of_run(known)), sheets(known)
+    write_whole(folder / FILE, whole(known, drawings, tables).encode(), durable=False)
+    if apart:
+        home = folder / FILES
+        home.mkdir(exist_ok=True)
+        for drawing in drawings:
+            save(drawing, home)
+        for sheet in tables:
+            (home / f"{sheet.name}.csv").write_text(sheet.csv(), encoding="utf-8")
+            (home / f"{sheet.name}.md").write_text(sheet.markdown(), encoding="utf-8")
+    return folder / FILE
+
+
+def whole(known: Record, drawings: list[Drawing], tables: list[Sheet], tail: str = "") -> str:
+    """The page."""
+    sections = [Section("signs", "Warnings", warned(signs(known), known.notes))]
+    for anchor, (heading, drawn, shown) in PARTS.items():
+        chosen = [one for one in drawings if one.name.split("-")[0] in drawn]
+        inside = "".join(sheet.html() for sheet in tables if sheet.name in shown)
+        sections.append(Section(anchor, heading, panels(chosen) + inside))
+    sections.append(Section("recipe", "What was run", ran(known)))
+    return page(f"qflock · {known.name}", lead(known), sections, tail)
+
+
+def lead(known: Record) -> str:
+    """What one wants to know first."""
+    score, recipe = known.score.get("arms", {}), known.recipe
+    said = []
+    if STUDENT in score:
+        rows = sum(int(client.get("examples", 0)) for client in known.score.get("clients", {}).values())
+        own, of = number(score[STUDENT], "accuracy"), f"{rows:,} test rows" if rows else "the test rows"
+        beside = "no twin was trained beside it"
+        if TWIN in score:
+            twin = number(score[TWIN], "accuracy")
+            beside = f"its classical twin in {twin:.1%} ({points(own - twin)} points)"
+        said.append(f"The student is right in {own:.1%} of {of}, {beside}.")
+        if rows:
+            said.append(f"In one run a difference of less than about {1.96 * sqrt(0.5 / rows):.1%} is chance.")
+    state = known.end.get("state", "not ended")
+    facts = [known.folder.name, state, f"{len(known.rounds)} rounds", f"{len(known.clients)} clients"]
+    facts += [f"seed {recipe.seed}", f"digest {recipe.digest()}", f"executor {recipe.executor}"] if recipe else []
+    return paragraphs(*said, " · ".join(facts))
+
+
+def warned(found: list[Sign], notes: list[str]) -> str:
+    """Signs with their remedies, then what could not be read."""
+    listed = "".join(
+        f"<li><b>{escape(sign.name)}.</b> {escape(sign.found)} <i>{escape(sign.remedy)}</i></li>" for sign in found
+    )
+    shown = f'<ul class="signs">{listed}</ul>' if listed else paragraphs("None of the signs that we look for.")
+    return shown + bullets(notes)
+
+
+def ran(known: Record) -> str:
+    """Recipe and environment."""
+    facts: list[tuple[str, Any]] = []
+    for key, value in known.environment.items():
+        facts += value.items() if isinstance(value, dict) else [(key, value)]
+    sheet = Sheet("environment", "environment", (Column("what"), Column("found")), facts)
+    return sheet.html() + f'<pre tabindex="0" aria-label="recipe.yaml">{escape(known.recipe_text)}</pre>'
+
+
+def sheets(known: Record) -> list[Sheet]:
+    """Every table that there are numbers for."""
+    makers = (arms, classes, rounds, clients, data, costs)
+    return [sheet for maker in makers if (sheet := maker(known)).rows]
+
+
+def arms(known: Record) -> Sheet:
+    """The quantum row, its twin's below it in any case, and what needs no federation."""
+    scored = known.score.get("arms", {})
+    names = list(dict.fromkeys([STUDENT, TWIN, *known.arms])) if STUDENT in known.arms else known.arms
+    rows = [arm_row(known, name, scored.get(name, {})) for name in names]
+    blank = [None] * 6
+    rows += [[name, number(known.score, name), *blank] for name in ALONE if known.score.get(name) is not None]
+    columns = (
+        *(Column("row"), Column("accuracy", percent), Column("loss, nats", nats), Column("macro F1", nats)),
+        *(Column("parameters", count), Column("evaluations", count), Column("shots", count), Column("note")),
+    )
+    return Sheet("arms", "on the clients' test rows, pooled", columns, rows)
+
+
+def arm_row(known: Record, name: str, scored: Line) -> list[Any]:
+    """One arm; a twin that was not trained has a row that says so."""
+    if name not in known.arms:
+        return [name, *[None] * 6, "not trained: student.twin is false"]
+    visits, trained = [said for _, _, said in known.visits(name)], known.trained(name)
+    matrix = scored.get("confusion")
+    spent = [sum(number(said, key) for said in visits) for key in ("evaluations", "shots")]
+    size = number(trained[-1][1], "parameters") if trained else None
+    note = "" if scored else "not scored yet"
+    return [
+        name,
+        number(scored, "accuracy"),
+        number(scored, "loss"),
+        macro_f1(matrix) if matrix else None,
+        size,
+        *spent,
+        note,
+    ]
+
+
+def classes(known: Record) -> Sheet:
+    """Precision, recall and F1 of every arm, class by class."""
+    rows = []
+    for name, scored in known.score.get("arms", {}).items():
+        matrix = scored.get("confusion") or []
+        for label, one in zip(class_names(known, len(matrix)), by_class(matrix), strict=True):
+            rows.append([name, label, one.precision, one.recall, one.f1, one.rows])
+    columns = (Column("row"), Column("class"), *(Column(name, nats) for name in ("precision", "recall", "F1")))
+    return Sheet("by-class", "test rows by class", (*columns, Column("rows", count)), rows)
+
+
+def rounds(known: Record) -> Sheet:
+    """A line a round and arm."""
+    rows = []
+    for line in known.rounds:
+        for arm in (name for name in known.arms if name in line["arms"]):
+            part = line["arms"][arm]
+            said = list(part["clients"].values())
+            spent = [sum(number(client, key) for client in said) for key in ("evaluations", "shots")]
+            local = [mean(said, key) for key in ("student_loss", "student_accuracy", "teacher_loss")]
+            admitted_ = [len(part["admitted"]) if "admitted" in part else None, len(part.get("invited", said))]
+            own = [number(part, key) for key in ("reference_loss", "reference_accuracy", "cosine")]
+            rows.append([line["round"], arm, *own, *local, *admitted_, *spent])
+    columns = (
+        *(Column("round", count), Column("arm"), Column("server loss", nats), Column("server accuracy", percent)),
+        *(Column("cosine", nats), Column("clients' loss", nats), Column("clients' accuracy", percent)),
+        *(Column("teachers' loss", nats), Column("admitted", count), Column("invited", count)),
+        *(Column("evaluations", count), Column("shots", count)),
+    )
+    return Sheet("rounds", "server: the average on its own rows; clients: means before averaging", columns, rows)
+
+
+def clients(known: Record) -> Sheet:
+    """A line a client: its budgets, what it used, how often it was admitted, how well it ended."""
+    rows = []
+    grids = {arm: admitted(known, arm) for arm in known.arms}
+    for place, client in enumerate(known.clients):
+        own = [said for _, number_, said in known.visits(STUDENT) if number_ == client]
+        scored = known.score.get("clients", {}).get(str(client), {}).get("accuracy", {})
+        budgets = [number(said, "maxiter") for said in own]
+        ends = [budgets[0], budgets[-1]] if budgets else [None, None]
+        spent = [sum(number(said, key) for said in own) for key in ("evaluations", "shots")]
+        entered = [int((grid[place] == 2).sum()) for grid in (grids[arm] for arm in known.arms)]
+        rows.append([client, *ends, *spent, *entered, *(number(scored, arm) for arm in known.arms)])
+    columns = (
+        *(Column("client", count), Column("first maxiter", count), Column("last maxiter", count)),
+        *(Column("evaluations", count), Column("shots", count)),
+        *(Column(f"{arm} admitted", count) for arm in known.arms),
+        *(Column(f"{arm} test accuracy", percent) for arm in known.arms),
+    )
+    return Sheet("clients", "budgets are the student's; a twin gets the same", columns, rows)
+
+
+def data(known: Record) -> Sheet:
+    """A line a client: its rows by part, class and domain."""
+    holds = known.holds
+    heads = {part: list(dict.fromkeys(key for held in holds.values() for key in held.get(part, {}))) for part in PARTED}
+    rows = [
+        [int(client), *(held.get(part, {}).get(key, 0) for part, keys in heads.items() for key in keys)]
+        for client, held in holds.items()
+    ]
+    named = [Column(f"{PARTED[part]}{key}", count) for part, keys in heads.items() for key in keys]
+    return Sheet(
+        "data",
+        "rows; classes are counted in the labelled training rows, domains in all",
+        (Column("client", count), *named),
+        rows,
+    )
+
+
+PARTED = {"parts": "", "classes": "class ", "domains": "domain "}
+
+
+def costs(known: Record) -> Sheet:
+    """A line a visit, and their sum."""
+    rows: list[list[Any]] = []
+    for line in known.ledger:
+        if line["kind"] == "end":
+            continue
+        arms_ = line.get("arms", {}).values()
+        shots = sum(number(said, "shots") for part in arms_ for said in part.get("clients", {}).values())
+        if line["kind"] == "score":
+            shots = sum(said.get("shots", 0) for said in line.get("clients", {}).values())
+        times = line.get("seconds", {})
+        what = {"prepare": line.get("stage") or "hello", "round": f"round {line.get('round')}"}.get(
+            line["kind"], "test rows"
+        )
+        rows.append(
+            [
+                what,
+                line.get("bytes_up", 0),
+                line.get("bytes_down", 0),
+                shots,
+                times.get("round", 0.0),
+                sum((times.get("clients") or {}).values()),
+            ]
+        )
+    total: list[Any] = [sum(column) for column in list(zip(*rows, strict=True))[1:]] if rows else []
+    rows += [["together", *total]] if rows else []
+    columns = (
+        *(Column("visit"), Column("bytes up", count), Column("bytes down", count), Column("shots", count)),
+        *(Column("seconds", seconds), Column("clients' seconds", seconds)),
+    )
+    return Sheet("costs", "seconds: of the server's clock; clients' seconds: of all clients together", columns, rows)
+
+
+def mean(said: list[Line], key: str) -> float:
+    """Over the clients that have such a number; one without a teacher has none of its."""
+    known = [value for client in said if not isnan(value := number(client, key))]
+    return fmean(known) if known else float("nan")

@@ -10,7 +10,8 @@ from recipes.schema import Recipe
 from server.ledger import Line
 from strategies.exchange import hear, visit
 from strategies.failure import RunFailedError
-from strategies.messages import Answer, Assignment, Refusal
+from strategies.faults import uncounted
+from strategies.messages import Answer, Assignment, Counts, Refusal
 from strategies.wire import assign, parcel
 
 JOIN_SECONDS = 60.0  # for nodes that are still starting
@@ -30,6 +31,7 @@ class Roster:
         self.hello = Assignment(kind="prepare", run=run, recipe_digest=recipe.digest(), corpus_digest=corpus["digest"])
         self.nodes: dict[int, int] = {}
         self.clients: dict[int, int] = {}  # node → client, of nodes that have gone too
+        self.holds: dict[int, Counts] = {}  # client → its rows, as it counts them
         self.refusals: dict[int, str] = {}  # by node
         self.refused: dict[int, int] = {}  # node → client, where a refusal says which
 
@@ -51,6 +53,7 @@ class Roster:
         known = {client: self.refusals[node] for node, client in self.refused.items()}
         failed = {client: known.get(client, others) for client in range(n_clients) if client not in self.nodes}
         line: Line = {"kind": "prepare", "stage": "", "clients": sorted(self.nodes), "failed": failed}
+        line["holds"] = dict(sorted(self.holds.items()))
         line["corpus"] = self.corpus
         record(line | {"seconds": {"round": time.monotonic() - began}})
         if len(self.nodes) < self.recipe.min_reports:
@@ -81,8 +84,12 @@ class Roster:
         seconds = self.recipe.deadline_seconds or HELLO_SECONDS
         for node, reply in zip(new, visit(self.grid, messages, seconds), strict=True):
             said = hear(reply)
-            if isinstance(said, Answer) and (returning or said.client not in self.nodes):
+            if isinstance(said, Answer) and (fault := uncounted(said.holds)):
+                self.refusals[node] = fault
+                self.refused[node] = said.client
+            elif isinstance(said, Answer) and (returning or said.client not in self.nodes):
                 self.nodes[said.client], self.clients[node] = node, said.client
+                self.holds[said.client] = said.holds
             elif isinstance(said, Refusal):
                 self.refusals[node] = said.reason
                 self.refused |= {node: said.client} if said.client >= 0 else {}

@@ -33,6 +33,8 @@ class Difference(Estimate):
     spread: float  # standard deviation between the pairs
     t_interval: Interval | None
     detectable: float | None  # the minimum detectable effect
+    won: int  # pairs above 0
+    lost: int  # pairs below it
 
     @property
     def shown(self) -> bool:
@@ -49,13 +51,14 @@ def estimate(values: Sequence[float]) -> Estimate:
 def difference(values: Sequence[float], others: Sequence[float]) -> Difference:
     """values − others, pair by pair (one pair a seed)."""
     pairs = [value - other for value, other in zip(values, others, strict=True)]
+    won, lost = sum(pair > 0 for pair in pairs), sum(pair < 0 for pair in pairs)
     found = estimate(pairs)
     if found.interval is None:
-        return Difference(found.n, found.mean, None, spread=0.0, t_interval=None, detectable=None)
+        return Difference(found.n, found.mean, None, 0.0, None, None, won, lost)
     spread = 0.0 if np.ptp(pairs) < 1e-12 else float(np.std(np.sort(pairs), ddof=1))
     half = t_quantile((1 + LEVEL) / 2, found.n - 1) * spread / sqrt(found.n)
     around = (found.mean - half, found.mean + half)
-    return Difference(found.n, found.mean, found.interval, spread, around, detectable(spread, found.n))
+    return Difference(found.n, found.mean, found.interval, spread, around, detectable(spread, found.n), won, lost)
 
 
 def mean(values: Sequence[float]) -> float:

@@ -1,8 +1,9 @@
-"""A comparison as tables: on the terminal, in Markdown and as CSV, all from the same cells."""
+"""A comparison as tables: on the terminal, in Markdown, as CSV and on a page, all from the same cells."""
 
 import csv
 import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,14 @@ def tables(comparison: Comparison) -> list[Table]:
             row.group, row.arm, str(found.n), size, f"{found.mean:.1%}", spanned(found), *costs, end_section=last
         )
     differences = Table(title="differences, paired by seed, in percentage points", title_justify="left")
-    for name in ("difference", "seeds", "mean", interval, "detectable"):
+    for name in ("difference", "seeds", "won", "lost", "mean", interval, "detectable"):
         differences.add_column(name, justify="left" if name == "difference" else "right", no_wrap=name != "difference")
     for pair in comparison.pairs:
         found = pair.found
         bounds = between(found.interval) if found.interval else "none"
         least = f"{100 * found.detectable:.1f}" if found.detectable is not None else "none"
-        differences.add_row(pair.label, str(found.n), points(found.mean), bounds, least)
+        wins = (str(found.n), str(found.won), str(found.lost))
+        differences.add_row(pair.label, *wins, points(found.mean), bounds, least)
     return [arms, differences] if comparison.pairs else [arms]
 
 
@@ -92,34 +94,84 @@ def as_csv(comparison: Comparison) -> str:
     heads = ("kind", "recipe", "arm", "seeds", "mean", "low", "high", "t_low", "t_high", "detectable")
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
-    out.writerow([*heads, "reference_loss", "evaluations", "bytes", "seconds", "parameters", "reading"])
+    out.writerow([*heads, "reference_loss", "evaluations", "bytes", "seconds", "parameters", "won", "lost", "reading"])
     for row in comparison.rows:
         found = row.accuracy
         ends = [*(found.interval or ("", "")), "", "", ""]
         costs: list[Any] = [row.loss, row.evaluations, row.bytes, row.seconds, row.parameters]
         costs = ["" if cost is None or row.loss is None else cost for cost in costs]
-        out.writerow(["accuracy", row.group, row.arm, found.n, found.mean, *ends, *costs, ""])
+        out.writerow(["accuracy", row.group, row.arm, found.n, found.mean, *ends, *costs, "", "", ""])
     for pair in comparison.pairs:
         gap = pair.found
         ends = [*(gap.interval or ("", "")), *(gap.t_interval or ("", ""))]
-        least = "" if gap.detectable is None else gap.detectable
+        least, blank = "" if gap.detectable is None else gap.detectable, [""] * 5
         out.writerow(
-            ["difference", pair.better, pair.other, gap.n, gap.mean, *ends, least, "", "", "", "", "", reading(pair)]
+            [
+                *("difference", pair.better, pair.other, gap.n, gap.mean, *ends, least),
+                *(*blank, gap.won, gap.lost, reading(pair)),
+            ]
         )
     return text.getvalue()
 
 
-def show(comparison: Comparison, csv_file: Path | None, markdown_file: Path | None, png_file: Path | None) -> None:
-    """Print the comparison and write the files that were asked for."""
+def as_html(comparison: Comparison) -> str:
+    """Everything on one page that needs nothing else."""
+    from server.bands import bands, differences
+    from server.page import Section, bullets, page, panels
+
+    shown = [
+        f"{group.label}, seed {seed}: {run.folder}" for group in comparison.groups for seed, run in group.runs.items()
+    ]
+    arms, *pairs = map(html, tables(comparison))
+    apart = panels([differences(comparison)]) if pairs else ""
+    sections = (
+        Section("reading", "What may be said", bullets(sentences(comparison))),
+        Section("accuracy", "Accuracy and costs", arms),
+        Section("differences", "Differences, wins and losses", apart + "".join(pairs)),
+        Section("rounds", "Round by round", panels(bands(comparison))),
+        Section("runs", "Runs", bullets(shown)),
+    )
+    return page("qflock · comparison", "", sections)
+
+
+def html(table: Table) -> str:
+    """Any table of strings as a page shows it."""
+    from server.page import table as written
+
+    columns = list(table.columns)
+    cells = zip(*([str(cell) for cell in column.cells] for column in columns), strict=True)
+    words = [column.justify != "right" for column in columns]
+    return written(str(table.title), [str(column.header) for column in columns], list(cells), words)
+
+
+def draw(comparison: Comparison, path: Path) -> None:
+    """The curves as one picture."""
+    from server.bands import picture
+
+    picture(comparison, path)
+
+
+def put(text: Callable[[Comparison], str]) -> Callable[[Comparison, Path], None]:
+    """A writer of files from a writer of texts."""
+
+    def write(comparison: Comparison, path: Path) -> None:
+        path.write_text(text(comparison), encoding="utf-8")
+
+    return write
+
+
+WRITERS: dict[str, Callable[[Comparison, Path], None]] = {
+    "csv": put(as_csv),
+    "md": put(as_markdown),
+    "png": draw,
+    "html": put(as_html),
+}
+
+
+def show(comparison: Comparison, files: dict[str, Path]) -> None:
+    """Print the comparison and write the files that were asked for, by kind."""
     console = Console() if sys.stdout.isatty() else Console(width=120)  # a file or a pipe loses no column
     console.print(terminal(comparison))
-    if csv_file:
-        csv_file.write_text(as_csv(comparison), encoding="utf-8")
-    if markdown_file:
-        markdown_file.write_text(as_markdown(comparison), encoding="utf-8")
-    if png_file:
-        from server.bands import bands
-
-        bands(comparison, png_file)
-    for path in filter(None, (csv_file, markdown_file, png_file)):
+    for kind, path in files.items():
+        WRITERS[kind](comparison, path)
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)

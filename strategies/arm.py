@@ -4,6 +4,9 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from recipes.schema import Recipe, SelectConfig
 from strategies.aggregation import aggregate
 from strategies.messages import Arrays, Report
@@ -54,6 +57,7 @@ def close(
     if len(admitted) < len(reports):
         arrays = combined([report for report in reports if report.client in admitted])
         loss, accuracy = measure(arrays)
+    alike = cosine(arm.arrays, [report for report in reports if report.client in admitted])
     arm.arrays = arrays
     arm.client_losses |= losses
     arm.reference_losses.append(loss)
@@ -65,9 +69,27 @@ def close(
         "reference_loss": loss,
         "reference_accuracy": accuracy,
         "gap": arm.gaps[-1],
+        "cosine": alike,
         "behind": sum(report.rho > 1 for report in reports),
         "converged": arm.converged,
     }
+
+
+def cosine(current: Arrays, reports: Sequence[Report]) -> float | None:
+    """Mean cosine between two admitted updates u_i = θ_i − θ: 1 when all point one way, 0 when each goes its own.
+
+    (|Σ u_i/|u_i||² − n) / (n(n − 1)), over the n updates that moved anything; None for fewer than two.
+    """
+    ordered = sorted(reports, key=lambda report: report.client)
+    moves = [flat(report.arrays, current) for report in ordered]
+    units = [move / length for move in moves if (length := float(np.linalg.norm(move)))]
+    n = len(units)
+    return float((np.sum(np.sum(units, axis=0) ** 2) - n) / (n * (n - 1))) if n > 1 else None
+
+
+def flat(arrays: Arrays, current: Arrays) -> NDArray[np.float64]:
+    """An update as one vector."""
+    return np.concatenate([np.ravel(arrays[name].astype(float) - current[name].astype(float)) for name in current])
 
 
 def gap(reports: Sequence[Report]) -> float | None:

@@ -1,7 +1,7 @@
 """From what clients said in a visit to what can be used, by client id, with a reason for all that cannot."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from strategies.adapters import ranks, reranked
 from strategies.faults import unscored, unusable, wrong_arrays
@@ -41,7 +41,7 @@ def reports(
     return usable, failed
 
 
-def scores(said: Said, arms: Iterable[str]) -> tuple[list[Score], Failed]:
+def scores(said: Said, arms: Collection[str]) -> tuple[list[Score], Failed]:
     """The clients' scores of the final arrays."""
     usable: list[Score] = []
     failed: Failed = {}
@@ -54,7 +54,11 @@ def scores(said: Said, arms: Iterable[str]) -> tuple[list[Score], Failed]:
             failed[client] = fault
         else:
             usable.append(reply)
-    return usable, failed
+    known = Counter(len(score.confusion[arm]) for score in usable for arm in arms).most_common(1)
+    for score in usable:
+        if any(len(score.confusion[arm]) != known[0][0] for arm in arms):
+            failed[score.client] = f"knows another number of classes than {known[0][0]}, which most clients know"
+    return [score for score in usable if score.client not in failed], failed
 
 
 def answers(said: Said) -> tuple[list[Answer], Failed]:

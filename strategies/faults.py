@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from strategies.messages import Arrays, Report, Score
+from strategies.messages import Arrays, Counts, Report, Score
 
 TEACHER = ("teacher_loss", "teacher_accuracy", "teacher_f1")
 NUMBERS = ("student_loss", *TEACHER, "divergence", "tuning_seconds", "tokens_per_second")
@@ -41,7 +41,34 @@ def unscored(score: Score, arms: Iterable[str]) -> str | None:
             return f"sent no score of {arm}"
         if not (math.isfinite(score.loss[arm]) and math.isfinite(score.accuracy[arm])):
             return f"{arm}: loss is {score.loss[arm]}, accuracy {score.accuracy[arm]}"
+        if not all(map(math.isfinite, score.exact_loss.values())):
+            return f"{arm}: the exact loss is {score.exact_loss}"
+        if fault := uncrossed(score.confusion.get(arm), score.examples):
+            return f"{arm}: {fault}"
     return None
+
+
+def uncrossed(matrix: object, examples: int) -> str | None:
+    """What is wrong with a confusion matrix of so many rows, or None."""
+    if not isinstance(matrix, list) or not all(isinstance(row, list) and len(row) == len(matrix) for row in matrix):
+        return "its confusion matrix is not square"
+    counts = [count for row in matrix for count in row]
+    if not all(map(is_count, counts)) or sum(counts) != examples:
+        return f"its confusion matrix does not count {examples} rows"
+    return None
+
+
+def uncounted(holds: Counts) -> str | None:
+    """What is wrong with how a client counts its rows, or None."""
+    for part, counts in holds.items():
+        if not isinstance(counts, dict) or not all(map(is_count, counts.values())):
+            return f"counts its {part} as {counts}"
+    return None
+
+
+def is_count(value: object) -> bool:
+    """A whole number, not below 0; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def wrong_arrays(arrays: Arrays, expected: Arrays, where: str = "") -> str | None:

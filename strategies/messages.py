@@ -10,6 +10,7 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray[Any]]
+Counts = dict[str, dict[str, int]]  # rows: parts, classes, domains → name → how many
 Kind = Literal["prepare", "train", "score"]
 
 
@@ -39,6 +40,7 @@ class Answer:
     examples: int
     arrays: Arrays
     seconds: float
+    holds: Counts = field(default_factory=dict)  # to a hello: its rows by part, class and domain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +86,13 @@ class Score:
     examples: int
     accuracy: dict[str, float]  # arm → accuracy
     loss: dict[str, float]  # arm → cross-entropy in nats
+    confusion: dict[str, list[list[int]]]  # arm → test rows by class (row of the matrix) and answer (column)
     majority: float  # accuracy of always answering this client's most frequent training class
     logistic: float | None  # of logistic regression on the client's unreduced features, trained on its rows alone
     head: float | None  # of the linear head that the reduction was trained with; None, as above, where there is none
     shots: int
     seconds: float
+    exact_loss: dict[str, float] = field(default_factory=dict)  # as `loss` on the exact engine, where that is another
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ def scored(scores: Sequence[Score], arms: Sequence[str]) -> dict[str, Any]:
         name: {
             "accuracy": pooled(scores, [score.accuracy[name] for score in scores]),
             "loss": pooled(scores, [score.loss[name] for score in scores]),
+            "confusion": summed([score.confusion[name] for score in scores]),
         }
         for name in arms
     }
@@ -30,3 +31,8 @@ def pooled(scores: Sequence[Score], values: Sequence[float]) -> float:
     return sum(score.examples * value for score, value in zip(scores, values, strict=True)) / sum(
         score.examples for score in scores
     )
+
+
+def summed(matrices: Sequence[list[list[int]]]) -> list[list[int]]:
+    """Confusion matrices of disjoint rows as one."""
+    return [[sum(cells) for cells in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)]

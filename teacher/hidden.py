@@ -29,7 +29,7 @@ class Hidden(Frozen):
         """(B, D) float32 values from disk, so that a cached run and a fresh one are bit-equal."""
         from teacher.base import facts
 
-        name = f"{facts(self.model, 'auto', False)} mean after layer {self.layer}, alone"
+        name = f"{facts(self.model, 'auto', False)} mean after layer {self.layer}, alone, {MOST_TOKENS}"
         return by_text("hidden", name, rows, self.size, self._encode).astype(np.float64)
 
     def _encode(self, rows: list[str]) -> NDArray[np.float32]:

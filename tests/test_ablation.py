@@ -149,6 +149,9 @@ def test_a_claim_says_no_more_than_the_interval_of_the_savings(work):
         assert "say nothing of the paper's 30% less." in said
         return
     spread = (sum((one - mean) ** 2 for one in saved) / (len(saved) - 1)) ** 0.5
+    if spread < 1e-12:
+        assert said.endswith("without a spread between them nothing more can be said.")
+        return
     half = t.ppf(0.975, len(saved) - 1) * spread / len(saved) ** 0.5
     low, high = mean - half, mean + half
     if min(abs(low), abs(high), abs(low - CLAIM), abs(high - CLAIM)) < 1e-9:
@@ -189,6 +192,14 @@ def test_only_seeds_that_every_arm_has_finished_are_shown(ablated):
     assert ablated(missing={("selection only", 1)})["seeds"] == [0, 2]
     nothing = ablated(overrides=[*ALL, "name=none"], missing={(PLAIN, seed) for seed in range(3)})
     assert nothing == {"seeds": [], "arms": []}
+
+
+def test_an_ablation_refuses_a_run_that_was_to_have_teachers_and_had_none(tmp_path, run_of):
+    sweep = ablation("smoke", ALL, range(1), tmp_path / "runs")
+    lacks = {"teacher_loss": lambda _: None, "note": lambda _: "disk full"}
+    outcomes = [outcome(run_of(sweep.folder / run.label, run.recipe, **lacks)) for run in sweep.runs]
+    with pytest.raises(InputError, match=r"plain seed=0: no client had a teacher \(disk full\); mend that, delete"):
+        effects(sweep, outcomes)
 
 
 def test_what_was_found_is_printed_and_written_beside_the_runs(tmp_path, run_of, capsys):

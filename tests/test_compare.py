@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 
 from recipes.load import load
 from recipes.section import InputError
-from server.bands import bands
-from server.compare import Pair, compare, reading
+from server.compare import Pair, compare, points, reading
 from server.outcome import outcome
 from server.statistics import difference
-from server.tables import as_csv, as_markdown
+from server.tables import WRITERS, as_csv, as_html, as_markdown, show
 
 SMOKE = load("smoke")
 BASE = {0: (0.80, 0.70), 1: (0.82, 0.74), 2: (0.84, 0.73), 3: (0.79, 0.71), 4: (0.81, 0.72)}
@@ -129,8 +128,24 @@ def test_csv_markdown_and_png_hold_every_group_and_arm(outcomes, tmp_path):
     text = as_markdown(comparison)
     assert "| regulate.law=none | twin | 4 |" in text
     assert text.count("- ") >= len(comparison.pairs)
-    bands(comparison, tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    show(comparison, {kind: tmp_path / f"compare.{kind}" for kind in WRITERS})
+    assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert (tmp_path / "compare.md").read_text() == text
+
+
+def test_the_page_of_a_comparison_has_its_tables_curves_and_wins(outcomes):
+    comparison = compare(outcomes)
+    text = as_html(comparison)
+    for part in ("reading", "accuracy", "differences", "rounds", "runs"):
+        assert f'<section id="{part}"' in text
+    assert "http" not in text
+    assert text.count('<svg role="img" aria-label="') == 3
+    first = comparison.pairs[0].found
+    assert (first.won, first.lost) == (5, 0)
+    last = comparison.pairs[-1].found
+    assert (last.won, last.lost) == (1, 1)  # of three seeds, one the same
+    assert "<td>5</td><td>5</td><td>0</td><td>+8.8</td>".replace("+8.8", points(first.mean)) in text
+    assert all(str(outcome.folder) in text for outcome in outcomes)
 
 
 def test_what_is_no_finished_run_is_one_line(tmp_path, run_of):

@@ -12,17 +12,19 @@ from client.lessons import attend
 from client.participant import participant
 from data.corpus import DataError
 from recipes.load import load
+from recipes.schema import TeacherConfig
 from recipes.section import InputError
 from server import checkpoint
 from server.folder import as_yaml
 from server.ledger import lines, untimed
 from server.live import row_cells
 from server.outcome import outcome, refuse_untaught
-from server.plan import federating
+from server.plan import federating, growing
 from server.summary import learned, regulated
 from strategies.adapters import RULES
 from strategies.failure import RunFailedError
 from strategies.wire import assigned, count_bytes
+from teacher.size import adapted, most_ranks
 from teacher.soft_labels import held_out
 from teacher.tiny import TinyTeacher
 
@@ -294,3 +296,19 @@ def test_a_client_without_a_teacher_is_left_out_of_what_is_said_of_teachers(go, 
     assert regulation.endswith(" of 4 client-rounds; no law acts on it")
     refuse_untaught(outcome(folder))
     assert row_cells(rounds(folder)[-1], recipe, rounds(folder))[0][5] == f"{np.mean(known):.3f}"
+
+
+@pytest.mark.parametrize(
+    ("rule", "merged_rank", "ranks"),
+    [("exact", 0, [4, 12, 20, 20]), ("exact", 6, [4, 6, 6, 6]), ("average", 0, [4] * 4)],
+)
+def test_the_ranks_of_averaged_products_add_up_until_a_module_has_no_more(rule, merged_rank, ranks, monkeypatch):
+    monkeypatch.setattr("server.plan.most_ranks", lambda config: 20)
+    config = TeacherConfig(kind="lora", rank=4, federate=rule, rounds=3, merged_rank=merged_rank)
+    assert growing(config, 3) == ranks
+
+
+def test_no_product_has_more_ranks_than_the_smaller_side_of_the_widest_module(tiny_llm):
+    config = TeacherConfig(kind="lora", model=str(tiny_llm()), targets=("q_proj", "v_proj"))
+    shapes = [module.weight.shape for module in adapted(config)]
+    assert most_ranks(config) == max(min(shape) for shape in shapes) > 1

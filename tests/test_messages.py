@@ -21,15 +21,17 @@ ARRAYS = DTYPES.flatmap(lambda dtype: arrays(dtype, array_shapes(min_dims=1, max
 NAMED = st.dictionaries(NAMES, ARRAYS, max_size=2)
 FLOATS = st.floats(allow_nan=False)
 COUNTS = st.integers(0, 10**12)
+MATRICES = st.lists(st.lists(COUNTS, max_size=2), max_size=2)
+COUNTED = st.dictionaries(NAMES, COUNTS, max_size=2)
 SOUND = {bool: st.booleans(), str: st.text(), int: COUNTS, float: FLOATS, float | None: FLOATS | st.none()}
 
 
 def said(what, known=None):
     """A message of plain values, whatever they are."""
     by_arm = st.dictionaries(ARMS, FLOATS)
-    values = {"arrays": NAMED, "accuracy": by_arm, "loss": by_arm, "terms": by_arm, "spend_seconds": st.just(0.0)} | (
-        known or {}
-    )
+    values = {"arrays": NAMED, "accuracy": by_arm, "loss": by_arm, "exact_loss": by_arm, "terms": by_arm}
+    values |= {"confusion": st.dictionaries(ARMS, MATRICES), "holds": st.dictionaries(ARMS, COUNTED)}
+    values |= {"spend_seconds": st.just(0.0)} | (known or {})
     return st.builds(what, **{f.name: values[f.name] if f.name in values else SOUND[f.type] for f in fields(what)})
 
 
@@ -109,7 +111,8 @@ def test_an_array_without_axes_or_without_numbers_keeps_its_shape(array):
 def test_losses_that_are_not_numbers_arrive_too_and_are_judged_there():
     losses = {"student": float("nan"), "twin": float("inf")}
     sent = Score(
-        client=0, examples=1, accuracy={}, loss=losses, majority=0.0, logistic=0.0, head=0.0, shots=0, seconds=0.0
+        **{"client": 0, "examples": 1, "accuracy": {}, "loss": losses, "confusion": {}, "majority": 0.0},
+        **{"logistic": 0.0, "head": 0.0, "shots": 0, "seconds": 0.0},
     )
     found = replied(over_the_network(reply(sent, asked())))
     assert np.isnan(found.loss["student"])

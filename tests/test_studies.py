@@ -124,6 +124,9 @@ def test_a_recipe_of_the_llm_qfl_study_is_one_line_with_its_twin_and_what_the_se
     assert row["accuracy"]["student"] == pytest.approx([0.80, 0.81, 0.82])
     assert row["taught"] == "tiny"
     assert row["teacher"] == [0.6] * 3
+    bare = run_of(tmp_path / "bare", load(recipe), teacher_loss=lambda _: None, note=lambda _: "disk full")
+    with pytest.raises(InputError, match=r"bare: no client had a teacher \(disk full\); mend that, delete the folder"):
+        llm_qfl.measured(recipe, [], [*outcomes, outcome(bare)])
     text = TABLES["llm-qfl"]({"rows": [row]})
     assert "| 81.0% | 71.1% | **+9.9 (+9.7 to +10.1)** |" in text
     assert "qflock 0.1.0 abc." in text

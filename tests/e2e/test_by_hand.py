@@ -143,7 +143,7 @@ def test_qflock_run_on_its_name_follows_the_ledger_in_its_own_folder(federation,
     (folder,) = (federation.home / "desk" / "runs").glob("*-noop")
     assert ledger(folder) == expected
     assert "round 2/2" in said
-    assert f"curves: {folder / 'curves.png'}" in said
+    assert f"report: {folder / 'report.html'}" in said
     again, _ = (process := federation.qflock("resume", str(folder), "--on", "lab")).communicate(timeout=60)
     assert process.returncode == 2
     assert "is complete" in again

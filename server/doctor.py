@@ -1,0 +1,192 @@
+"""What works on this machine, what is missing, and the command that fixes it.
+
+Nothing is changed, nothing is fetched, and no question leaves the machine unless an IBM account is saved on it.
+"""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from data import divided, images
+from data.assets import MINILM, REVIEWS, SMOLLM2, Asset, cache_folder
+from server.page import Column, Sheet
+from strategies.wire import FLOWER
+
+State = Literal["works", "missing", "wrong", "optional"]
+PYTHONS = ((3, 11), (3, 14))  # from, below
+ROOM_GB, MEMORY_GB = 2.0, 2.0  # a run with an LLM: its weights and encoded texts; five clients and Ray
+DOCKER_SECONDS = 10.0
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at; `optional` is missing and needed for a part only."""
+
+    what: str
+    state: State
+    found: str
+    fix: str = ""
+
+
+def examined() -> Sheet:
+    """Everything, in the order in which a run needs it."""
+    rows = [(one.what, one.state, one.found, one.fix) for check in CHECKS for one in check()]
+    heads = ("what", "state", "found", "to fix or to have it")
+    return Sheet("doctor", "this machine", tuple(map(Column, heads)), rows)
+
+
+def python() -> Iterable[Finding]:
+    """The interpreter."""
+    fits = PYTHONS[0] <= sys.version_info[:2] < PYTHONS[1]
+    fix = "" if fits else "make setup PYTHON=python3.12"
+    yield Finding("Python", "works" if fits else "wrong", f"{sys.version.split()[0]}, {sys.executable}", fix)
+
+
+def flower() -> Iterable[Finding]:
+    """Flower promises nothing between two series."""
+    found = installed("flwr")
+    fix = f"pip install 'flwr[simulation]=={FLOWER}.*'"
+    if found is None:
+        yield Finding("Flower", "missing", "not installed", fix)
+        return
+    fits = found.startswith(f"{FLOWER}.")
+    yield Finding("Flower", "works" if fits else "wrong", f"{found}, this app is for {FLOWER}", "" if fits else fix)
+    tools = [name for name in ("flwr", "flower-superlink", "flower-supernode") if not on_path(name)]
+    if tools:
+        yield Finding("Flower's commands", "missing", f"no {', '.join(tools)} beside {sys.executable}", fix)
+
+
+def simulator() -> Iterable[Finding]:
+    """Ray, which simulates."""
+    found = installed("ray")
+    yield (
+        Finding("Ray", "works", found)
+        if found
+        else Finding(
+            "Ray", "missing", "not installed: no simulation", "pip install 'flwr[simulation]', or --on processes"
+        )
+    )
+
+
+def tensors() -> Iterable[Finding]:
+    """PyTorch, where it computes and with how many threads."""
+    if installed("torch") is None:
+        yield Finding("PyTorch", "missing", "not installed", "make setup")
+        return
+    from teacher.machine import device, number_type
+
+    yield Finding("PyTorch", "works", f"{version('torch')}, computes on {device()} in {number_type('auto')}")
+    said = os.environ.get("OMP_NUM_THREADS")
+    found = f"{os.cpu_count()} cores, OMP_NUM_THREADS {said or 'not set'}; a run sets its recipe's threads itself"
+    yield Finding("threads", "works", found)
+
+
+def room() -> Iterable[Finding]:
+    """Memory and disk."""
+    free = psutil.virtual_memory().available / GB
+    short = free < MEMORY_GB
+    fix = "end other programs, or lower clients" if short else ""
+    yield Finding(
+        "free memory", "wrong" if short else "works", f"{free:.1f} GB of {psutil.virtual_memory().total / GB:.1f}", fix
+    )
+    for what, path in (("disk of the cache", cache_folder()), ("disk of runs", Path.cwd())):
+        free = shutil.disk_usage(existing(path)).free / GB
+        short = free < ROOM_GB
+        fix = "free some, or set QFLOCK_CACHE elsewhere" if short else ""
+        yield Finding(what, "wrong" if short else "works", f"{free:.1f} GB free at {path}", fix)
+
+
+def assets() -> Iterable[Finding]:
+    """What is fetched once and kept."""
+    uses: tuple[tuple[Asset, str], ...] = (
+        (REVIEWS, "qflock data reviews"),
+        (MINILM, "qflock run reviews"),
+        (SMOLLM2, "qflock run llm-qfl-reviews"),
+    )
+    for asset, command in uses:
+        there = (cache_folder() / asset.file).is_file()
+        found = str(cache_folder() / asset.file) if there else f"not fetched: {asset.requirement}"
+        yield Finding(asset.name, "works" if there else "optional", found, "" if there else f"{command} fetches it")
+
+
+def corpora() -> Iterable[Finding]:
+    """Published data sets that are not ours to ship."""
+    root = os.environ.get("QFLOCK_DATA", "")
+    found = [name for name in divided.SOURCES if divided.folder_of(name)]
+    found += [one.name for one in images.PUBLISHED.values() if images.folder_of(one)]
+    lacking = [name for name in (*divided.SOURCES, *images.PUBLISHED) if name not in found]
+    where = f"in {root}" if root else "QFLOCK_DATA is not set"
+    state: State = "optional" if lacking else "works"
+    fix = f"set QFLOCK_DATA to a folder with {', '.join(lacking)}" if lacking else ""
+    yield Finding("corpora", state, f"{', '.join(found) or 'none'}; {where}", fix)
+
+
+def docker() -> Iterable[Finding]:
+    """Whether an engine answers."""
+    if not shutil.which("docker"):
+        yield Finding(
+            "Docker", "optional", "not installed; nodes in containers need it", "https://docs.docker.com/engine/install"
+        )
+        return
+    try:
+        words = ["docker", "version", "--format", "{{.Server.Version}}"]
+        ran = subprocess.run(words, capture_output=True, text=True, check=False, timeout=DOCKER_SECONDS)
+    except subprocess.TimeoutExpired:
+        yield Finding(
+            "Docker", "wrong", f"its engine does not answer within {DOCKER_SECONDS:.0f} s", "restart the engine"
+        )
+        return
+    if ran.returncode:
+        why = (ran.stderr.strip().splitlines() or ["no reason given"])[-1]
+        yield Finding("Docker", "optional", f"no engine answers: {why}", "start it, or let this user talk to it")
+        return
+    yield Finding("Docker", "works", f"engine {ran.stdout.strip()}")
+
+
+def quantum_account() -> Iterable[Finding]:
+    """An account, what it is, and how much of it is left; asked of IBM only when there is one."""
+    from quantum.account import HOW, NoAccountError, cloud
+    from quantum.paid import HardwareError, asking
+
+    try:
+        with asking("say what the account may spend"):
+            service = cloud(batch=False)
+            found = f"{service.plan()}, {service.remaining():.0f} QPU seconds left"
+    except NoAccountError:
+        yield Finding("IBM account", "optional", "none; the executors ibm:… need one", HOW)
+    except HardwareError as error:
+        yield Finding("IBM account", "wrong", str(error), "check the network and the token")
+    else:
+        yield Finding("IBM account", "works", found)
+
+
+def installed(package: str) -> str | None:
+    """A package's version."""
+    try:
+        return version(package) if importlib.util.find_spec(package) else None
+    except PackageNotFoundError:
+        return None
+
+
+def on_path(command: str) -> bool:
+    return (Path(sys.executable).parent / command).is_file() or shutil.which(command) is not None
+
+
+def existing(path: Path) -> Path:
+    """The nearest folder that is there."""
+    return next(one for one in (path, *path.parents) if one.exists())
+
+
+CHECKS: tuple[Callable[[], Iterable[Finding]], ...] = (
+    *(python, flower, simulator, tensors, room, assets, corpora, docker, quantum_account),
+)

@@ -1,0 +1,170 @@
+"""What the three papers say beside what we measure: a count or a formula now, an accuracy from runs that are there.
+
+A claim is reproduced when our number is within its tolerance; one that nobody measured here says the command that does.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import yaml
+
+from recipes.load import load
+from recipes.schema import GeneratorConfig, Recipe
+from recipes.section import InputError
+from server.ablation import FULL, PLAIN
+from server.effects import WORK
+from server.folder import APP
+from server.outcome import outcome
+from server.page import Column, Sheet
+from server.record import STUDENT
+from server.sweep import by_digest
+
+SEEDS = 20  # that are looked for among finished runs
+CLAIMS = Path(__file__).with_name("claims.yaml")
+STUDIES = APP / "bench" / "results"
+REPRODUCED, NOT, UNPUBLISHED, UNMEASURED = "reproduced", "not reproduced", "not published", "not measured here"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One number of a paper."""
+
+    paper: str
+    claim: str
+    source: str
+    command: str
+    published: float | None = None
+    tolerance: float = 0.0
+    at_least: bool = False
+    measure: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+    def verdict(self, ours: float | None) -> str:
+        """Counts must agree; of an accuracy more is as good."""
+        if self.published is None:
+            return UNPUBLISHED
+        if ours is None:
+            return UNMEASURED
+        apart = self.published - ours
+        return REPRODUCED if (apart if self.at_least else abs(apart)) <= self.tolerance * (1 + 1e-9) else NOT
+
+
+def claims() -> list[Claim]:
+    """The registry."""
+    papers = yaml.safe_load(CLAIMS.read_text(encoding="utf-8"))
+    return [Claim(paper=paper, **said) for paper, listed in papers.items() for said in listed]
+
+
+def verify(runs_dir: Path) -> Sheet:
+    """Every claim, our number beside theirs."""
+    rows = []
+    for one in claims():
+        ours = measured(one.measure, runs_dir)
+        said = f"{one.source}; {one.note}" if one.note else one.source
+        rows.append([one.paper, one.claim, one.published, ours, one.verdict(ours), said, one.command])
+    heads = (Column("paper"), Column("claim"), Column("theirs", short), Column("ours", short))
+    return Sheet(
+        "verify", "three papers, claim by claim", (*heads, *map(Column, ("verdict", "source", "command"))), rows
+    )
+
+
+def measured(measure: dict[str, Any], runs_dir: Path) -> float | None:
+    """Our number, or None where there is none yet."""
+    for kind, arguments in measure.items():
+        if kind == "run":
+            return accuracy(runs_dir, **arguments)
+        return MEASURES[kind](**arguments) if isinstance(arguments, dict) else MEASURES[kind](*arguments)
+    return None
+
+
+def accuracy(runs_dir: Path, recipe: str, row: str = "student") -> float | None:
+    """Mean test accuracy over the seeds of a shipped recipe that were run unchanged, alone or in a sweep's folder."""
+    shipped = load(recipe)
+    wanted = [replace(shipped, seed=seed).digest() for seed in range(SEEDS)]
+    homes = [runs_dir, *(path.parent for path in runs_dir.glob("*/sweep.json"))]
+    found = [at.folder for home in homes for at in by_digest(home, wanted).values() if at.state == "completed"]
+    outcomes = [outcome(folder) for folder in found if folder]
+    values = {run.recipe.seed: run.accuracy(row) for run in outcomes if row in (*run.arms, *run.alone)}
+    return fmean(values.values()) if values else None
+
+
+def parameters(recipe: str, set: list[str] | None = None, classes: int = 2, columns: int = 0) -> int:  # noqa: A002
+    """Numbers of a recipe's student."""
+    from quantum.arms import arms
+
+    return int(arms(load(recipe, set or []).student, classes, columns=columns)["student"].parameters)
+
+
+def generator(of: str, config: dict[str, Any] | None = None) -> float:
+    """What a generator of networks takes, and what it saves in percent."""
+    from quantum.generator import Generator
+    from quantum.targets import weights_of
+
+    values: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in (config or {}).items()}
+    chosen = GeneratorConfig(**values)
+    made = Generator(chosen, weights_of(chosen.target))
+    total = sum(made.sizes.values())
+    facts = {**made.sizes, "total": total, "target": made.most, "qubits": made.qubits}
+    return float(facts[of]) if of in facts else 100 * (1 - total / made.most)
+
+
+def weights(circuit: str, **numbers: Any) -> int:
+    """Angles of a circuit."""
+    from quantum.circuits import CIRCUITS
+
+    return len(CIRCUITS[circuit](**numbers).weights)
+
+
+def admitted(recipe: str, clients: int, percent: float) -> int:
+    """How many clients a recipe's selection takes."""
+    return load(recipe, [f"clients={clients}", f"select.percent={percent}"]).select.takes(clients)
+
+
+def setting(recipe: str, key: str) -> float:
+    """A number that a recipe had to choose."""
+    return float(value(load(recipe), key))
+
+
+def value(recipe: Recipe, key: str) -> Any:
+    found: Any = asdict(recipe)
+    for part in key.split("."):
+        if part not in found:
+            raise InputError(f"{CLAIMS.name}: {key} is not a key of a recipe")
+        found = found[part]
+    return found
+
+
+def mean(*values: float) -> float:
+    return fmean(values)
+
+
+def ratio(part: float, whole: float) -> float:
+    return part / whole
+
+
+def saved(study: str) -> float | None:
+    """Share of evaluations that a committed study's full student saves to the loss at which the plain one ends.
+
+    Mean of 1 − e_full/e_plain over seeds. A seed that never gets there has spent all its evaluations and would need
+    more, so the number is an upper bound. None where no study is kept, as in an installed package.
+    """
+    path = STUDIES / f"{study}.json"
+    if not path.is_file():
+        return None
+    arms = {line["arm"]: line for line in json.loads(path.read_text())["arms"] if line["model"] == STUDENT}
+    full = [reached or all_ for reached, all_ in zip(arms[FULL][WORK], arms[FULL]["evaluations"], strict=True)]
+    return fmean(1 - spent / base for spent, base in zip(full, arms[PLAIN][WORK], strict=True))
+
+
+def short(number: float) -> str:
+    """Counts whole, shares to four digits."""
+    return f"{number:,.0f}" if float(number).is_integer() else f"{number:.4g}"
+
+
+MEASURES: dict[str, Callable[..., float | None]] = {
+    made.__name__: made for made in (parameters, generator, weights, admitted, setting, mean, ratio, saved)
+}

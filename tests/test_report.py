@@ -1,0 +1,323 @@
+"""The page of a run: every part is there, nothing is fetched, and its numbers are the ledger's."""
+
+import json
+from html.parser import HTMLParser
+from math import isnan
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import f1_score, precision_recall_fscore_support
+
+from recipes.load import load
+from recipes.section import InputError
+from server.classes import by_class, macro_f1
+from server.figures import STATES, admitted
+from server.folder import as_yaml
+from server.ledger import Ledger, lines
+from server.record import record
+from server.report import FILES, PARTS, report, sheets
+from server.signs import SIGNS, signs
+
+SMOKE = load("smoke", ["rounds=6", "clients=3"])
+
+
+class Page(HTMLParser):
+    """What a page holds: sections, pictures with their words, links, and the cells of its tables."""
+
+    VOID = ("meta", "br", "link", "img")
+
+    def __init__(self, text):
+        super().__init__()
+        self.sections, self.pictures, self.addresses, self.tables, self.ids = [], [], [], [], []
+        self.open, self.within = [], []
+        self.feed(text)
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        said = dict(attrs)
+        self.addresses += [value for key, value in attrs if key.split(":")[-1] in ("href", "src", "action")]
+        self.ids += [said["id"]] if "id" in said else []
+        if tag == "section":
+            self.sections.append(said["id"])
+        if tag in ("svg", "img"):
+            self.pictures.append(said.get("aria-label") or said.get("alt"))
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("th", "td"):
+            self.tables[-1][-1].append("")
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in ("th", "td"):
+            self.tables[-1][-1][-1] += data
+
+
+def ledger_lines(arms=("student", "twin"), rounds=6, clients=3):
+    """A healthy run of three clients."""
+    counts = {"parts": {"train": 60, "test": 40}, "classes": {"no": 30, "yes": 30}, "domains": {"a<b": 100}}
+    everyone = list(range(clients))
+    said = [{"kind": "prepare", "stage": "", "clients": everyone, "failed": {}, "seconds": {"round": 1.0}}]
+    said[0]["holds"] = dict.fromkeys(everyone, counts)
+    for number in range(1, rounds + 1):
+        visit = {
+            **{"examples": 60, "student_loss": 0.6 / number, "student_accuracy": 0.7, "teacher_loss": 0.5},
+            **{"maxiter": 20 + number, "requested": 20 + number, "evaluations": 20, "shots": 100, "rho": 1.1},
+        }
+        part = {
+            **{"invited": everyone, "admitted": everyone[:2], "parameters": 16, "cosine": 0.5},
+            **{"reference_loss": 0.7 / number, "reference_accuracy": 0.8},
+            "clients": {client: dict(visit) for client in everyone},
+        }
+        line = {"kind": "round", "round": number, "failed": {}, "bytes_up": 10, "bytes_down": 20}
+        line |= {"arms": {arm: json.loads(json.dumps(part)) for arm in arms}}
+        said.append(line | {"seconds": {"round": 0.5, "clients": dict.fromkeys(everyone, 0.1)}})
+    matrix = [[50, 10], [20, 40]]
+    scored = {arm: {"accuracy": 0.75, "loss": 0.5, "confusion": matrix} for arm in arms}
+    each = {"examples": 40, "accuracy": dict.fromkeys(arms, 0.75), "loss": dict.fromkeys(arms, 0.5), "shots": 0}
+    score = {"kind": "score", "round": rounds, "failed": {}, "arms": scored, "logistic": 0.8, "majority": 0.5}
+    said.append(score | {"clients": {client: dict(each) for client in everyone}, "seconds": {"round": 0.3}})
+    return [*said, {"kind": "end", "state": "completed", "reason": "rounds", "seconds": {"run": 9.0}}]
+
+
+@pytest.fixture
+def written(tmp_path):
+    """`written(change, recipe)`: the record of a healthy ledger that `change` has spoiled."""
+
+    def write(change=lambda said: None, recipe=SMOKE, **shape):
+        said = ledger_lines(**shape)
+        change(said)
+        folder = tmp_path / "run"
+        folder.mkdir()
+        (folder / "recipe.yaml").write_text(as_yaml(recipe))
+        (folder / "environment.json").write_text('{"qflock": "0.1.0", "packages": {"numpy": "2"}}')
+        for line in said:
+            Ledger(folder).append(line)
+        return record(folder)
+
+    return write
+
+
+def test_every_part_is_there_and_nothing_is_fetched(written):
+    text = report(written().folder).read_text()
+    page = Page(text)
+    assert page.sections == ["signs", *PARTS, "recipe"]
+    assert all(one.startswith(("#", "data:")) for one in page.addresses)
+    assert "http" not in text
+    assert "<script" not in text
+    assert len(page.pictures) == 12
+    assert all(page.pictures)
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_the_numbers_of_the_page_are_the_ledgers(written):
+    known = written()
+    tables = Page(report(known.folder).read_text()).tables
+    arms, rounds, by_class_ = tables[:3]
+    assert arms[1][:4] == ["student", "75.0%", "0.500", "0.748"]
+    assert [row[0] for row in arms[1:]] == ["student", "twin", "logistic", "majority"]
+    assert by_class_[1] == ["student", "no", "0.714", "0.833", "0.769", "60"]
+    assert [row[2] for row in rounds[1:]] == [f"{0.7 / n:.3f}" for n in range(1, 7) for _ in range(2)]
+    costs = next(sheet for sheet in sheets(known) if sheet.name == "costs")
+    ledger = lines(known.folder)
+    assert costs.rows[-1][1:5] == [
+        sum(line.get("bytes_up", 0) for line in ledger),
+        sum(line.get("bytes_down", 0) for line in ledger),
+        sum(said["shots"] for arm in known.arms for _, _, said in known.visits(arm)),
+        pytest.approx(sum(line["seconds"].get("round", 0) for line in ledger)),
+    ]
+
+
+def test_figures_and_tables_are_files_too(written):
+    home = report(written().folder, apart=True).parent / FILES
+    names = {path.name for path in home.iterdir()}
+    assert {"accuracy.png", "accuracy.svg", "admitted-student.png", "arms.csv", "arms.md", "costs.csv"} <= names
+    assert (home / "loss.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert (home / "arms.csv").read_text().splitlines()[1].startswith("student,0.75,0.5,")
+
+
+def test_the_quantum_row_never_stands_without_its_twins(written):
+    known = written(arms=("student",))
+    tables = Page(report(known.folder).read_text()).tables
+    assert tables[0][2][0] == "twin"
+    assert tables[0][2][-1] == "not trained: student.twin is false"
+    assert [sign.name for sign in signs(known)] == ["No twin"]
+
+
+def test_what_a_client_says_is_text_and_not_markup(written):
+    def change(said):
+        said[1]["failed"] = {2: "<script>alert(1)</script>"}
+
+    text = report(written(change).folder).read_text()
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert "domain a&lt;b" in text
+
+
+def test_who_was_admitted_left_out_and_failed_is_one_grid(written):
+    def change(said):
+        said[2]["failed"] = {0: "gone"}
+        for part in said[3]["arms"].values():
+            part["invited"] = [0, 1]
+
+    states = admitted(written(change), "student")
+    names = {number: state for number, (state, _) in STATES.items()}
+    assert [names[state] for state in states[:, 0]] == ["admitted", "admitted", "left out"]
+    assert names[states[0, 1]] == "failed"
+    assert names[states[2, 2]] == "not asked"
+
+
+SPOILED = {
+    "Not finished": lambda said: said.pop(),
+    "Failed clients": lambda said: said[2].update(failed={1: "no rows today"}),
+    "maxiter at its cap": lambda said: each(said, lambda visit, *_: visit.update(maxiter=40, requested=55)),
+    "Budget below n + 2": lambda said: each(said, lambda visit, *_: visit.update(maxiter=17, requested=17)),
+    "Updates cancel": lambda said: every(said, lambda part, n: part.update(cosine=0.3 - n / 15)),
+    "Updates all alike": lambda said: every(said, lambda part, n: part.update(cosine=0.99)),
+    "Under 70% of the classical row": lambda said: said[-2]["arms"]["student"].update(accuracy=0.5),
+    "Client losses diverge": lambda said: each(said, lambda visit, n, c: visit.update(student_loss=0.4 + 0.1 * n * c)),
+    "Loss oscillates": lambda said: every(said, lambda part, n: part.update(reference_loss=0.12 + 0.02 * (n % 2))),
+    "Large local-global gap": lambda said: every(said, lambda part, n: part.update(reference_loss=0.9)),
+    "Noise above shot error": lambda said: [
+        client.update(exact_loss={"student": 0.3}) for client in said[-2]["clients"].values()
+    ],
+    "Few rows": lambda said: each(said, lambda visit, *_: visit.update(examples=12)),
+}
+
+
+def every(said, change):
+    for line in said[1:-2]:
+        change(line["arms"]["student"], line["round"])
+
+
+def each(said, change):
+    every(said, lambda part, n: [change(visit, n, int(client)) for client, visit in part["clients"].items()])
+
+
+def test_a_healthy_run_shows_no_sign(written):
+    assert signs(written()) == []
+
+
+@pytest.mark.parametrize("name", [name for name in SIGNS if name != "No twin"])
+def test_each_sign_shows_where_it_should_and_alone(name, written):
+    found = signs(written(SPOILED[name]))
+    assert [sign.name for sign in found] == [name]
+    assert found[0].found.endswith(".")
+    assert found[0].remedy in [remedy for _, remedy in SIGNS.values()]
+
+
+def test_a_noise_loss_within_shot_error_is_no_sign(written):
+    def change(said):
+        for client in said[-2]["clients"].values():
+            client["exact_loss"] = {"student": 0.497}
+
+    assert signs(written(change)) == []
+
+
+SHAPES = st.integers(2, 5).flatmap(lambda k: arrays(int, (k, k), elements=st.integers(0, 20)))
+
+
+@given(matrix=SHAPES.filter(lambda matrix: matrix.sum() > 0))
+def test_a_confusion_matrix_gives_scikit_learns_numbers(matrix):
+    classes = range(len(matrix))
+    truth, said = (np.repeat(side.ravel(), matrix.ravel()) for side in np.indices(matrix.shape))
+    oracle = precision_recall_fscore_support(truth, said, labels=classes, zero_division=0)
+    ours = np.array([[one.precision, one.recall, one.f1, one.rows] for one in by_class(matrix.tolist())]).T
+    np.testing.assert_allclose(ours, oracle, atol=1e-12)
+    assert macro_f1(matrix.tolist()) == pytest.approx(
+        f1_score(truth, said, labels=classes, average="macro", zero_division=0)
+    )
+
+
+def test_a_torn_last_line_is_left_out_and_said(written):
+    folder = written().folder
+    with (folder / "rounds.jsonl").open("a") as file:
+        file.write('{"kind": "rou')
+    known = record(folder)
+    assert len(known.rounds) == 6
+    assert "torn" in known.notes[0]
+    assert "torn" in report(folder).read_text()
+
+
+def test_a_damaged_line_ends_what_is_read_and_is_said(written):
+    folder = written().folder
+    texts = (folder / "rounds.jsonl").read_text().splitlines()
+    for damage in ("{", "[]", '{"kind": "round"}', '{"kind": "round", "round": 3, "arms": {"student": 7}}', "\x00\x01"):
+        (folder / "rounds.jsonl").write_text("\n".join([*texts[:3], damage, *texts[4:]]) + "\n")
+        known = record(folder)
+        assert len(known.rounds) == 2
+        assert known.notes[0].startswith("Line 4 of rounds.jsonl is damaged; it and the 5 after it are left out.")
+    assert "Line 4 of rounds.jsonl is damaged" in report(folder).read_text()
+
+
+def test_an_older_schema_is_reported_as_far_as_it_goes(written):
+    def older(said):
+        for line in said:
+            line["schema"] = 0
+            line.pop("holds", None)
+            for part in line.get("arms", {}).values():
+                for key in ("cosine", "parameters", "confusion", "invited"):
+                    part.pop(key, None)
+                for visit in part.get("clients", {}).values():
+                    visit.pop("requested", None)
+                    visit.pop("rho", None)
+
+    known = written(older)
+    assert any("schema 0" in note for note in known.notes)
+    page = Page(report(known.folder).read_text())
+    assert "data" not in page.sections
+    assert page.tables[0][1][:3] == ["student", "75.0%", "0.500"]
+
+
+def test_a_recipe_of_another_version_is_shown_as_it_stands(written):
+    folder = written().folder
+    (folder / "recipe.yaml").write_text("name: old\nwhat_was_that: 3\n")
+    known = record(folder)
+    assert known.recipe is None
+    assert any("what_was_that" in note for note in known.notes)
+    assert "what_was_that: 3" in report(folder).read_text()
+
+
+def test_a_run_that_has_just_begun_and_one_without_a_ledger_have_a_page(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(as_yaml(SMOKE))
+    page = Page(report(tmp_path).read_text())
+    assert page.sections == ["signs", "recipe"]
+    Ledger(tmp_path).append(ledger_lines()[0])
+    assert "data" in Page(report(tmp_path).read_text()).sections
+
+
+def test_what_is_no_run_folder_is_one_line(tmp_path):
+    with pytest.raises(InputError) as wrong:
+        record(tmp_path)
+    assert str(wrong.value) == f"{tmp_path} is not a run folder: it has neither recipe.yaml nor rounds.jsonl"
+
+
+def test_a_number_that_is_missing_is_blank_and_not_zero(written):
+    def change(said):
+        every(said, lambda part, n: part.update(reference_loss=None))
+
+    known = written(change)
+    rounds = next(sheet for sheet in sheets(known) if sheet.name == "rounds")
+    assert isnan(rounds.rows[0][2])
+    assert Page(report(known.folder).read_text()).tables[1][1][2] == ""
+
+
+def test_names_that_matplotlib_would_typeset_are_drawn_as_they_are(written):
+    def change(said):
+        for held in said[0]["holds"].values():
+            held["classes"] = {"$no_way{": 30, "yes$": 30}
+
+    assert "$no_way{" in report(written(change).folder).read_text()
+
+
+def test_a_score_without_its_clients_still_has_a_page(tmp_path, run_of):
+    text = report(run_of(tmp_path / "run", SMOKE)).read_text()
+    assert "The student is right in 80.0% of the test rows, its classical twin in 70.0% (+10.0 points)." in text

@@ -1,0 +1,104 @@
+"""The registry of claims: sound, and every number of ours measured, not written down."""
+
+import json
+from dataclasses import replace
+from shlex import split
+
+import pytest
+from typer.main import get_command
+
+from recipes.load import load, shipped
+from recipes.section import InputError
+from server.cli import command
+from server.verify import MEASURES, NOT, REPRODUCED, UNMEASURED, UNPUBLISHED, Claim, accuracy, claims, measured, verify
+
+COUNTED = [one for one in claims() if one.measure and "run" not in one.measure]
+KNOWN_NOT = {  # where a paper contradicts itself, its code, or what we measured
+    "evaluations saved by the full method": pytest.approx(-0.05, abs=0.35),
+    "the same for the 4 classes of the thematic task": 9299,
+    "mean accuracy of the full method over tables 4 to 6": pytest.approx(0.8239, abs=5e-5),
+}
+
+
+def claim(**said):
+    return Claim(paper="p", claim="c", source="s", command="qflock verify", **said)
+
+
+def test_a_verdict_is_about_the_tolerance_and_more_accuracy_is_as_good():
+    assert claim(published=10).verdict(10.0) == REPRODUCED
+    assert claim(published=10).verdict(11.0) == NOT
+    assert claim(published=0.84, tolerance=0.01, at_least=True).verdict(0.83) == REPRODUCED
+    assert claim(published=0.84, tolerance=0.01, at_least=True).verdict(0.95) == REPRODUCED
+    assert claim(published=0.84, tolerance=0.01, at_least=True).verdict(0.829) == NOT
+    assert claim(published=0.84).verdict(None) == UNMEASURED
+    assert claim().verdict(0.5) == UNPUBLISHED
+
+
+@pytest.mark.parametrize("one", COUNTED, ids=lambda one: one.claim)
+def test_counts_and_formulas_are_reproduced_but_where_a_paper_contradicts_itself(one, tmp_path):
+    ours = measured(one.measure, tmp_path)
+    if one.claim in KNOWN_NOT:
+        assert one.verdict(ours) == NOT
+        assert ours == KNOWN_NOT[one.claim]
+        assert one.note
+    else:
+        assert one.verdict(ours) == (UNPUBLISHED if one.published is None else REPRODUCED)
+
+
+def test_every_paper_is_there_and_every_claim_has_a_source_and_a_command_that_exists():
+    found = claims()
+    assert len({one.paper for one in found}) == 3
+    assert len({(one.paper, one.claim) for one in found}) == len(found)
+    known = get_command(command).commands
+    for one in found:
+        words = split(one.command)
+        assert one.source
+        assert words[0] in ("qflock", "make")
+        if words[0] == "qflock":
+            assert words[1] in known
+        if words[1] in ("run", "plan", "sweep"):
+            overrides = [
+                words[at + 1] for at, word in enumerate(words) if word == "--set" and "BACKEND" not in words[at + 1]
+            ]
+            assert words[2] in shipped()
+            load(words[2], overrides)
+        assert set(one.measure) <= {"run", *MEASURES}
+
+
+def test_an_accuracy_is_the_mean_over_the_seeds_of_the_unchanged_recipe(tmp_path, run_of):
+    recipe = load("smoke")
+    assert accuracy(tmp_path, "smoke") is None
+    run_of(tmp_path / "a", recipe, {"student": 0.8, "twin": 0.7})
+    run_of(tmp_path / "b", replace(recipe, seed=3), {"student": 0.6, "twin": 0.9})
+    run_of(tmp_path / "changed", replace(recipe, rounds=7), {"student": 0.1, "twin": 0.1})
+    run_of(tmp_path / "going", replace(recipe, seed=4), {"student": 0.1, "twin": 0.1}, end="")
+    assert accuracy(tmp_path, "smoke") == pytest.approx(0.7)
+    assert accuracy(tmp_path, "smoke", "twin") == pytest.approx(0.8)
+    assert accuracy(tmp_path, "smoke", "logistic") == pytest.approx(0.75)
+    assert accuracy(tmp_path, "smoke", "head") is None
+
+
+def test_the_table_has_a_row_a_claim_and_says_theirs_and_ours(tmp_path):
+    sheet = verify(tmp_path)
+    assert [row[1] for row in sheet.rows] == [one.claim for one in claims()]
+    text = sheet.markdown()
+    assert "| 9,275 | 9,299 | not reproduced |" in text
+    assert "| 1,497 | 1,497 | reproduced |" in text
+
+
+def test_a_setting_that_no_recipe_has_is_one_line():
+    with pytest.raises(InputError, match="what\\.not is not a key of a recipe"):
+        measured({"setting": {"recipe": "smoke", "key": "what.not"}}, None)
+
+
+def test_a_seed_that_never_gets_there_counts_with_all_that_it_spent(tmp_path, monkeypatch):
+    work = "work to plain's loss"
+    arms = [
+        {"arm": "plain", "model": "student", "evaluations": [100, 100], work: [100, 50]},
+        {"arm": "full", "model": "student", "evaluations": [90, 80], work: [60, None]},
+        {"arm": "full", "model": "twin", "evaluations": [1, 1], work: [1, 1]},
+    ]
+    (tmp_path / "study.json").write_text(json.dumps({"arms": arms}))
+    monkeypatch.setattr("server.verify.STUDIES", tmp_path)
+    assert measured({"saved": {"study": "study"}}, tmp_path) == pytest.approx((0.4 - 0.6) / 2)
+    assert measured({"saved": {"study": "none"}}, tmp_path) is None
