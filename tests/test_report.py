@@ -18,7 +18,7 @@ from server.figures import STATES, admitted
 from server.folder import as_yaml
 from server.ledger import Ledger, lines
 from server.record import record
-from server.report import FILES, PARTS, report, sheets
+from server.report import FILES, PARTS, mean, report, sheets
 from server.signs import SIGNS, signs
 
 SMOKE = load("smoke", ["rounds=6", "clients=3"])
@@ -308,6 +308,11 @@ def test_a_number_that_is_missing_is_blank_and_not_zero(written):
     rounds = next(sheet for sheet in sheets(known) if sheet.name == "rounds")
     assert isnan(rounds.rows[0][2])
     assert Page(report(known.folder).read_text()).tables[1][1][2] == ""
+
+
+def test_a_client_without_a_teacher_is_left_out_of_the_mean_of_teachers():
+    assert mean([{"teacher_loss": None}, {"teacher_loss": 0.4}, {"teacher_loss": 0.6}], "teacher_loss") == 0.5
+    assert np.isnan(mean([{"teacher_loss": None}], "teacher_loss"))
 
 
 def test_names_that_matplotlib_would_typeset_are_drawn_as_they_are(written):
