@@ -18,6 +18,7 @@ from data.divided import SOURCES
 from data.features import Pca
 from data.kmers import Kmers
 from data.partition import PARTITIONS
+from data.scaled import Scaled
 from data.split import deal
 from recipes.load import load as load_recipe
 from recipes.schema import DataConfig
@@ -326,7 +327,7 @@ def test_three_letter_words_tell_human_from_worm_as_well_as_they_did():
     """0.923 of all 64 counts, 0.915 of four principal components of them."""
     corpus = load(DataConfig(corpus="genomic"), 0)
     train, test = (np.flatnonzero(corpus.splits == split) for split in (TRAIN, TEST))
-    stage, reduction = Kmers(3, 1), Pca(64, 4)
+    stage, reduction = Scaled(Kmers(3, 1)), Pca(64, 4)
     texts = {part: [corpus.texts[row] for row in part_rows] for part, part_rows in (("train", train), ("test", test))}
     arrays = stage.merge({}, [stage.local({}, texts["train"], corpus.labels[train])], [len(train)])
     x_train, x_test = stage.apply(arrays, texts["train"]), stage.apply(arrays, texts["test"])

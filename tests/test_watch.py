@@ -50,6 +50,7 @@ def test_a_serverapp_that_is_gone_ends_the_watch_with_the_reason_if_there_is_one
     app = until(lambda: app_process(link))
     assert watch() is None
     link.process.send_signal(signal.SIGSTOP)  # a parent that does not look: the ServerApp stays as a zombie
+    until(lambda: psutil.Process(link.process.pid).status() == psutil.STATUS_STOPPED)
     app.kill()
     until(lambda: ended(app))
     assert app.is_running()
