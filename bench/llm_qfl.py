@@ -125,7 +125,7 @@ def apart(values: Sequence[float], others: Sequence[float]) -> str:
 def note(results: Results) -> str:
     """What the columns mean and where the numbers come from."""
     seeds = sorted({len(row["seeds"]) for row in results["rows"]})
-    commits = sorted({row["commit"] for row in results["rows"]})
+    commits = sorted({part for row in results["rows"] for part in row["commit"].split(", ")})
     return (
         f"Means over {' or '.join(map(str, seeds))} seeds, test rows of all clients; differences paired by seed with "
         f"Student's {LEVEL:.0%} interval, bold when shown. teacher: its clients' held-out rows. ρ > 1: client-rounds "
