@@ -25,8 +25,8 @@ Row = tuple[str, list[str]]  # a recipe, and what is changed in it
 STUDIES: dict[str, list[Row]] = {
     "llm-qfl": [(form.format(corpus), []) for corpus in CORPORA for form in FORMS],
     "llm-qfl-executors": [
-        ("llm-qfl-genomic", ["rounds=12"]),
-        ("llm-qfl-genomic-aer", ["rounds=12"]),
+        ("llm-qfl-genomic", ["rounds=12", "stop.epsilon=0"]),
+        ("llm-qfl-genomic-aer", ["rounds=12", "stop.epsilon=0"]),
         ("llm-qfl-genomic-noisy", ["mitigate=false"]),
         ("llm-qfl-genomic-noisy", ["mitigate=true"]),
         ("llm-qfl-genomic-ibm", ["executor=ibm-local:brisbane"]),

@@ -1,7 +1,8 @@
 """A recipe with its parts taken out: what `qflock ablate` runs, every arm at every seed.
 
 A part is what LLM-QFL (arXiv:2505.18656) adds to plain federated learning of a student. The arms follow from the
-recipe: those of its parts that do something. All else, the stopping rule too, is the same in every arm.
+recipe: those of its parts that do something. All else is the same in every arm, and none stops early unless it is asked
+to: work is compared over as many rounds.
 """
 
 from collections.abc import Iterable
@@ -19,11 +20,13 @@ WITHOUT = {  # part → what takes it out of a recipe
 }
 USES_TEACHER = {"regulation", "distillation"}
 ALONE = ("teacher.federate=none", "teacher.rounds=1", "teacher.merged_rank=0")  # nobody asks a global teacher
+UNSTOPPED = ("stop.epsilon=0", "stop.delta=null")
 PLAIN, FULL = "plain", "full"
 
 
 def arms(recipe: str, overrides: list[str]) -> dict[str, list[str]]:
     """Name → changes: plain, each part alone, regulation with selection, full; fewer for a recipe of fewer parts."""
+    overrides = [*UNSTOPPED, *overrides]
     own = load(recipe, overrides)
     parts = [part for part, out in WITHOUT.items() if load(recipe, [*overrides, *out]) != own]
     if not parts:

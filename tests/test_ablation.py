@@ -59,6 +59,13 @@ def test_arms_that_do_not_ask_a_teacher_do_not_federate_one():
     assert [name for name, word in federated.items() if word == "none"] == ["plain", "selection only"]
 
 
+def test_no_arm_stops_early_unless_it_is_asked_to():
+    assert load("llm-qfl-reviews", []).stop.epsilon > 0
+    assert {load("llm-qfl-reviews", changes).stop.epsilon for changes in arms("llm-qfl-reviews", []).values()} == {0}
+    asked = arms("llm-qfl-reviews", ["stop.epsilon=0.1"]).values()
+    assert {load("llm-qfl-reviews", changes).stop.epsilon for changes in asked} == {0.1}
+
+
 def test_a_recipe_with_nothing_to_take_out_is_one_line():
     with pytest.raises(
         InputError, match=r"^smoke has nothing to take out: it has no regulation, no sel.*distillation$"
