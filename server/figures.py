@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from server.classes import Matrix
 from server.record import STUDENT, TWIN, Record, number
+from strategies.classes import Matrix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,6 @@ from statistics import fmean
 from typing import Any
 
 from data.whole import write_whole
-from server.classes import by_class, macro_f1
 from server.compare import points
 from server.figures import Drawing, admitted, class_names, of_run, save
 from server.ledger import Line
@@ -18,6 +17,7 @@ from server.page import Column, Section, Sheet, bullets, page, panels, paragraph
 from server.record import STUDENT, TWIN, Record, number, record
 from server.signs import Sign, signs
 from server.summary import ALONE
+from strategies.classes import by_class, macro
 
 FILE, FILES = "report.html", "report"
 PARTS = {  # section → its heading, its figures and its tables
@@ -126,10 +126,11 @@ def arms(known: Record) -> Sheet:
     scored = known.score.get("arms", {})
     names = list(dict.fromkeys([STUDENT, TWIN, *known.arms])) if STUDENT in known.arms else known.arms
     rows = [arm_row(known, name, scored.get(name, {})) for name in names]
-    blank = [None] * 6
+    blank = [None] * 8
     rows += [[name, number(known.score, name), *blank] for name in ALONE if known.score.get(name) is not None]
     columns = (
-        *(Column("row"), Column("accuracy", percent), Column("loss, nats", nats), Column("macro F1", nats)),
+        *(Column("row"), Column("accuracy", percent), Column("loss, nats", nats)),
+        *(Column(f"macro {name}", nats) for name in ("F1", "precision", "recall")),
         *(Column("parameters", count), Column("evaluations", count), Column("shots", count), Column("note")),
     )
     return Sheet("arms", "on the clients' test rows, pooled", columns, rows)
@@ -138,9 +139,9 @@ def arms(known: Record) -> Sheet:
 def arm_row(known: Record, name: str, scored: Line) -> list[Any]:
     """One arm; a twin that was not trained has a row that says so."""
     if name not in known.arms:
-        return [name, *[None] * 6, "not trained: student.twin is false"]
+        return [name, *[None] * 8, "not trained: student.twin is false"]
     visits, trained = [said for _, _, said in known.visits(name)], known.trained(name)
-    matrix = scored.get("confusion")
+    means = macro(matrix) if (matrix := scored.get("confusion")) else {}
     spent = [sum(number(said, key) for said in visits) for key in ("evaluations", "shots")]
     size = number(trained[-1][1], "parameters") if trained else None
     note = "" if scored else "not scored yet"
@@ -148,7 +149,7 @@ def arm_row(known: Record, name: str, scored: Line) -> list[Any]:
         name,
         number(scored, "accuracy"),
         number(scored, "loss"),
-        macro_f1(matrix) if matrix else None,
+        *(means.get(key) for key in ("f1", "precision", "recall")),
         size,
         *spent,
         note,

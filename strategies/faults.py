@@ -8,7 +8,10 @@ import numpy as np
 from strategies.messages import Arrays, Counts, Report, Score
 
 TEACHER = ("teacher_loss", "teacher_accuracy", "teacher_f1")
-NUMBERS = ("student_loss", *TEACHER, "divergence", "tuning_seconds", "tokens_per_second")
+NUMBERS = (
+    *("student_loss", *TEACHER, "teacher_precision", "teacher_recall", "divergence"),
+    *("tuning_seconds", "tokens_per_second"),
+)
 
 
 def unusable(report: Report, expected: Arrays) -> str | None:

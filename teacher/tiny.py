@@ -40,8 +40,8 @@ class TinyTeacher:
         if not len(train_texts):
             raise ValueError("no training texts, so a teacher cannot be tuned; give the client more rows")
         self._descend(words(train_texts), np.eye(self.n_classes)[train_labels])
-        loss, accuracy, f1 = held_out(self.soft_labels(held_out_texts, 1.0), np.asarray(held_out_labels))
-        return Tuning(loss, accuracy, f1, time.perf_counter() - began)
+        found = held_out(self.soft_labels(held_out_texts, 1.0), np.asarray(held_out_labels))
+        return Tuning(found.loss, found.accuracy, found.f1, time.perf_counter() - began)
 
     def soft_labels(self, texts: Sequence[str], temperature: float) -> NDArray[np.float64]:
         """(B, K) softmax of logits / temperature."""
