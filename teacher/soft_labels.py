@@ -27,7 +27,7 @@ class HeldOut(NamedTuple):
 
 
 def held_out(probs_BK: NDArray[Any], labels: NDArray[Any]) -> HeldOut:
-    """Of a class k with h hits: precision h/#answered k, recall h/#labelled k, F1 2h/(the sum of both); over none, 0."""
+    """Of a class with h hits: precision h/#answered, recall h/#labelled, F1 2h/(the sum of these); over none, 0."""
     if not len(labels):
         raise ValueError("no held-out texts, so a teacher cannot be measured; give the client more rows")
     answers = probs_BK.argmax(axis=1)
