@@ -3,8 +3,7 @@
 In one place, as `qflock distill` does it: a single client holds all rows. Seconds are those of training alone:
 features, a teacher's answers and what small students see inside it are computed before. Memory is the rise above what
 the process held. Milliseconds are of answering the test rows in batches: from features where a model reads these, else
-from the text. Published rows are those of qd-llm-published.csv, typed from tables 3 to 8 of arXiv:2505.13205: means over
-its five teachers.
+from the text. Published rows are those of qd-llm-published.csv, typed from tables 3 to 8 of arXiv:2505.13205.
 """
 
 import argparse
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
-from bench.machine import facts, wide_console
+from bench.machine import facts, nothing_kept, wide_console
 from bench.memory import Growth
 from bench.rivals import NOT_RUN, RIVALS, Fitted, Task
 from bench.small_berts import Inside
@@ -194,13 +193,10 @@ def taught(who: Participant) -> tuple[Row, Floats]:
     probs_BK = teacher.soft_labels(test.texts, 1.0)
     few = test.texts[:TIMED]
     teacher.soft_labels([f"{few[0]} {time.time()}"], 1.0)  # not said before, so what it needs is loaded
-    kept = os.environ.get("QFLOCK_CACHE")
-    with tempfile.TemporaryDirectory(prefix="qflock-bench-") as empty:
-        os.environ["QFLOCK_CACHE"] = empty
+    with nothing_kept():
         began = time.perf_counter()
         teacher.soft_labels(few, 1.0)
         took = (time.perf_counter() - began) / len(few)
-    os.environ.pop("QFLOCK_CACHE") if kept is None else os.environ.update(QFLOCK_CACHE=kept)
     size = sum(array.size for array in teacher.adapter().values())
     return measures(probs_BK, test.labels, size) | {"milliseconds": 1000 * took}, soft_BK
 

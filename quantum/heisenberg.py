@@ -10,7 +10,7 @@ B rows, n qubits, Q read-outs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import reduce
 
 import numpy as np
@@ -64,7 +64,7 @@ def divided(channel: Channel, rows_BP: Floats) -> tuple[dict[int, Floats], list[
     return fronts, gates + [(matrix, (qubit,)) for qubit, matrix in waiting.items()]
 
 
-def spreads(gates: list[Gate], qubit: int) -> Iterator[set[int]]:
+def spreads(gates: Sequence[Gate], qubit: int) -> Iterator[set[int]]:
     """The qubits that Z of one has reached, after each gate that it meets on its way back."""
     reached = {qubit}
     for _, qubits in reversed(gates):
@@ -73,7 +73,7 @@ def spreads(gates: list[Gate], qubit: int) -> Iterator[set[int]]:
             yield reached
 
 
-def back(gates: list[Gate], qubit: int) -> tuple[Singles, list[int]]:
+def back(gates: Sequence[Gate], qubit: int) -> tuple[Singles, list[int]]:
     """E†(Z) of a qubit: its coordinates, an axis for each qubit that it has reached, and these qubits."""
     held, reached = np.array([0, 0, 0, 1], np.float32), [qubit]
     for matrix, qubits in reversed(gates):

@@ -26,9 +26,7 @@ def z_of(probs_BD, n):
 
 def noisy(ansatz, p=0.02):
     circuit = ansatz.circuit
-    return Channel(
-        circuit, lambda name, qubits: depolarizing_transfer(p, len(qubits)), list(range(circuit.num_qubits))
-    )
+    return Channel(circuit, lambda name, qubits: depolarizing_transfer(p, len(qubits)), list(range(circuit.num_qubits)))
 
 
 @settings(deadline=None, max_examples=10, derandomize=True)
