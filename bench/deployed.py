@@ -33,6 +33,7 @@ from quantum.threads import limit_threads
 from recipes.section import InputError
 from server.noise import spoken
 from server.statistics import estimate
+from server.sweep import runs_in
 from server.trained import Trained, trained
 from strategies.classes import macro
 
@@ -51,7 +52,7 @@ Rows = dict[str, Any]  # executor → what it measured
 def main() -> None:
     """Measure every run, print the table, write the results file and the figure beside it."""
     asked = argparse.ArgumentParser(prog="bench.deployed", description=(__doc__ or "").split("\n")[0])
-    asked.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of runs that differ in their seeds")
+    asked.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="of several seeds, or a sweep")
     asked.add_argument("--devices", nargs="+", default=list(DEVICES), help="fake devices")
     asked.add_argument("--shots", type=int, default=SHOTS)
     asked.add_argument("--rows", type=int, default=0, help="most test rows; 0 is all")
@@ -59,7 +60,7 @@ def main() -> None:
     asked.add_argument("--results", type=Path, default=RESULTS)
     said = asked.parse_args()
     limit_threads(1)
-    results = measure(said.runs, said.devices, said.shots, said.rows, go_on=said.go_on)
+    results = measure(runs_in(said.runs), said.devices, said.shots, said.rows, go_on=said.go_on)
     said.results.parent.mkdir(parents=True, exist_ok=True)
     write_whole(said.results, (json.dumps(results, indent=1) + "\n").encode())
     draw(results, said.results.with_suffix(".png"))
