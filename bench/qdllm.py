@@ -52,6 +52,7 @@ TIMED = 64  # texts that the teacher is timed on
 COLUMNS = {  # of the table, in its order → how a number is written
     **dict.fromkeys(("precision", "recall", "f1"), "{:.3f}"),
     "parameters": "{:,.0f}",
+    "effective": "{:,.0f}",  # of these can tell, where we know
     "per_parameter": "{:.2e}",
     "seconds": "{:,.1f}",
     "per_second": "{:.2e}",
@@ -115,7 +116,8 @@ def rows(recipe: Recipe) -> dict[str, Row]:
     for name, arm in who.arms.items():
         arrays, terms, grown, seconds = distilled(who, shared, name)
         fitted = Fitted(partial(answer, arm, arrays), arm.parameters)
-        found[ARMS[name]] = row(fitted, test, x_test, seconds, grown) | {"terms": terms}
+        measured = row(fitted, test, x_test, seconds, grown)
+        found[ARMS[name]] = measured | {"effective": cast("Dressed", arm).effective, "terms": terms}
     teacher_row, soft_BK = taught(who)
     found[f"teacher: {described(recipe.teacher)}"] = teacher_row
     inside = within(recipe.teacher.model, recipe.teacher.layers)
@@ -278,14 +280,17 @@ def note(results: Results) -> str:
         between = f" (95% interval {100 * bounds[0]:+.1f} to {100 * bounds[1]:+.1f})" if bounds else ""
         shown = "" if pair.shown else ", no difference shown"
         said.append(f"{corpus}: student less twin {100 * pair.mean:+.1f} points{between}{shown}")
+    adapters = [float(one["accuracy"]) / 1e6 for one in published("Table 3", method="LoRA parameters")]
+    least, most = min(adapters), max(adapters)
     rest = "; ".join(f"{name}: {why}" for name, why in NOT_RUN.items())
     return (
         f"{'. '.join(said)}. {results['seeds']} seeds, qflock {results['commit']}, load {results['machine']['load']}. "
         f"What differs from the published rows: theirs are of 24,000, 10,000 and 20,000 texts, ours of the public "
-        f"third to two thirds of these, in other splits; their teachers have 1.1 to 8 billion weights, ours 135 "
-        f"million; their student reads BERT, ours the recipe's encoder, so its size differs; their small BERTs start "
-        f"from pretrained ones of 14 to 52 million weights, ours from nothing; their seconds are of another machine, "
-        f"here as accuracy over accuracy a second. So they are context, not a comparison. Not run: {rest}."
+        f"third to two thirds of these, in other splits; their teachers have 1.1 to 8 billion weights and adapters of "
+        f"{least:.1f} to {most:.1f} million, ours 135 million and the adapter above; their student reads BERT, ours "
+        f"the recipe's encoder, so its size differs; their small BERTs start from pretrained ones of 14 to 52 million "
+        f"weights, ours from nothing; their seconds are of another machine, here as accuracy over accuracy a second. "
+        f"So they are context, not a comparison. Not run: {rest}."
     )
 
 
