@@ -44,7 +44,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained model, and how many numbers its answers depend on."""
+    """A trained model, and how many of its numbers were trained."""
 
     answer: Callable[[Sequence[str], Floats], Floats]  # texts and their columns, which it may both read → (B, K)
     parameters: int
