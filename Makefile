@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export FLWR_TELEMETRY_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-processes test-extras check bench bench-poisoning bench-kills bench-qfed bench-teacher reviews llm-qfl teachers ablation sensitivity tables clean
+.PHONY: help setup run test test-processes test-extras check bench bench-poisoning bench-kills bench-qfed bench-teacher qfed reviews llm-qfl teachers ablation sensitivity tables clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 17
@@ -68,6 +68,10 @@ bench-qfed: setup  ## time a step of the generator beside TorchQuantum, measure 
 	$(BIN)/python -m bench.qfed
 	$(BIN)/python -m bench.qfed --clients 60
 	$(BIN)/python -m bench.plateau
+	$(BIN)/python -m bench.tables
+
+qfed: setup  ## run every recipe of QFed, hours in all, and write the tables into bench/README.md
+	$(BIN)/python -m bench.qfed_study --jobs 1
 	$(BIN)/python -m bench.tables
 
 bench-kills: setup  ## kill -9 each part of a run at ten moments, resume, compare; goes on where it was stopped
