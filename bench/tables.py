@@ -1,6 +1,7 @@
 """The tables of both README files, written from bench/results/*.json: `python -m bench.tables`, or `make tables`.
 
-A table stands between `<!-- table: NAME -->` and `<!-- /table -->`, and NAME.json holds its numbers.
+A table stands between `<!-- table: NAME -->` and `<!-- /table -->`, and NAME.json holds its numbers. Every file has its
+place in one of the two: short ones in README.md, long ones in bench/README.md. DIGESTS are drawn of several files.
 """
 
 import json
@@ -28,6 +29,7 @@ from bench import (
     reviews,
     sensitivity,
     startup,
+    systems,
     teacher,
     teachers,
 )
@@ -56,6 +58,8 @@ def rendered(text: str, results: Path) -> str:
 
 def table(name: str, results: Path) -> str:
     """One table as Markdown."""
+    if name in DIGESTS:
+        return DIGESTS[name](results)
     path = results / f"{name}.json"
     if name not in TABLES or not path.is_file():
         raise InputError(f"a README.md has a table {name}, but there is no {path.name} that bench.tables can draw")
@@ -87,7 +91,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "sensitivity": lambda results: "\n\n".join(
         [
             markdown(sensitivity.table(results)),
-            "![the same as a heat map](bench/results/sensitivity.png)",
+            "![the same as a heat map](results/sensitivity.png)",
             markdown(sensitivity.stops(results)),
             sensitivity.note(results),
         ]
@@ -111,6 +115,11 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "teachers": lambda results: f"{markdown(teachers.table(results))}\n\n{teachers.note(results)}",
     "kills": lambda results: markdown(kills.table(results)),
     "startup": lambda results: markdown(startup.table(results)),
+}
+
+DIGESTS: dict[str, Callable[[Path], str]] = {
+    "systems": lambda results: f"{markdown(systems.table(results))}\n\n{systems.note(results)}",
+    "helped": systems.helped,
 }
 
 if __name__ == "__main__":
