@@ -30,14 +30,14 @@ run: setup  ## run the default recipe (RECIPE=llm-qfl-reviews) and show its repo
 	$(BIN)/qflock run $(RECIPE)
 
 test: setup  ## the tests that need nothing beyond this machine
-	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not processes and not hub and not network' tests
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not processes and not hub and not network and not trackers' tests
 
 test-processes: setup  ## a federation on real Flower processes, one of which is killed
 	$(BIN)/python -m pytest -m processes tests
 
-test-extras: setup  ## the tests that reach the package index or need the extra `hub` (279 MB), which it installs
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[dev,hub]'
-	$(BIN)/python -m pytest -m 'hub or network' tests
+test-extras: setup  ## the tests that reach the package index or need optional extras (600 MB), which it installs
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[dev,extras]'
+	$(BIN)/python -m pytest -m 'hub or network or trackers' tests
 
 check: setup  ## format, lint and types
 	$(BIN)/ruff format --check .
