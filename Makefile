@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export FLWR_TELEMETRY_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-processes test-extras check bench bench-poisoning bench-kills bench-qfed bench-teacher qfed reviews llm-qfl teachers ablation sensitivity tables clean
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 17
@@ -30,14 +30,18 @@ run: setup  ## run the default recipe (RECIPE=llm-qfl-reviews) and show its repo
 	$(BIN)/qflock run $(RECIPE)
 
 test: setup  ## the tests that need nothing beyond this machine
-	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not processes and not hub and not network' tests
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not processes and not hub and not network and not trackers and not browser' tests
 
 test-processes: setup  ## a federation on real Flower processes, one of which is killed
 	$(BIN)/python -m pytest -m processes tests
 
-test-extras: setup  ## the tests that reach the package index or need the extra `hub` (279 MB), which it installs
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[dev,hub]'
-	$(BIN)/python -m pytest -m 'hub or network' tests
+test-extras: setup  ## the tests that reach the package index or need optional extras (600 MB), which it installs
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[dev,extras]'
+	$(BIN)/python -m pytest -m 'hub or network or trackers' tests
+
+test-pages: setup  ## the pages in Chromium at two widths, with axe-core, which it installs with npm
+	npm install --silent --no-save --prefix $(VENV)/axe axe-core@4
+	QFLOCK_AXE=$(VENV)/axe/node_modules/axe-core/axe.min.js $(BIN)/python -m pytest -m browser tests
 
 check: setup  ## format, lint and types
 	$(BIN)/ruff format --check .
