@@ -8,9 +8,11 @@ import os
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from rich.console import Console
 
@@ -55,7 +57,7 @@ class Compose:
         operator = self.container("operator")
         if operator is None:
             raise RunFailedError(f"the federation has no operator: {' '.join(self.words)} logs says why")
-        carry(operator, "/cache", archives(), self.env)
+        carry(operator, "/cache", archives())
         return operator
 
     def down(self) -> None:
@@ -93,10 +95,13 @@ def compose_command() -> list[str]:
     return [docker, "compose"]
 
 
-def told(command: list[str], seconds: float, env: dict[str, str] | None = None) -> str:
+def told(command: list[str], seconds: float, env: dict[str, str] | None = None, given: IO[bytes] | None = None) -> str:
     """What a command prints; raises RunFailedError with the last lines of its complaint."""
+    read = subprocess.DEVNULL if given is None else given
     try:
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=seconds)
+        done = subprocess.run(
+            command, env=env, stdin=read, capture_output=True, text=True, check=False, timeout=seconds
+        )
     except subprocess.TimeoutExpired:
         raise RunFailedError(f"`{' '.join(command[:2])}` did not end within {seconds:.0f} s") from None
     if done.returncode:
@@ -171,20 +176,14 @@ def archives() -> list[tuple[Path, str]]:
     return [(file, str(file.relative_to(cache))) for file in files if file.is_file()]
 
 
-def carry(container: str, folder: str, paths: Iterable[tuple[Path, str]], env: dict[str, str] | None = None) -> None:
+def carry(container: str, folder: str, paths: Iterable[tuple[Path, str]]) -> None:
     """Copy files and folders into a container's volume, as its user's."""
-    command = ["docker", "cp", "--archive", "-", f"{container}:{folder}"]
-    process = subprocess.Popen(
-        command, env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    assert process.stdin is not None
-    assert process.stderr is not None
-    with tarfile.open(fileobj=process.stdin, mode="w|") as tar:
-        for path, name in paths:
-            tar.add(path, name, recursive=False, filter=owned)
-    process.stdin.close()
-    if process.wait(MOVE_SECONDS):
-        raise RunFailedError(f"docker cp to {folder} failed: {process.stderr.read().decode().strip()}")
+    with tempfile.TemporaryFile() as packed:
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            for path, name in paths:
+                tar.add(path, name, recursive=False, filter=owned)
+        packed.seek(0)
+        told(["docker", "cp", "-", f"{container}:{folder}"], MOVE_SECONDS, given=packed)
 
 
 def owned(member: tarfile.TarInfo) -> tarfile.TarInfo:
