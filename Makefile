@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export FLWR_TELEMETRY_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-processes test-extras check bench bench-poisoning bench-kills bench-qfed bench-teacher reviews llm-qfl teachers ablation sensitivity tables clean
+.PHONY: help setup run test test-processes test-docker test-extras demo check bench bench-poisoning bench-kills bench-qfed bench-teacher reviews llm-qfl teachers ablation sensitivity tables clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 17
@@ -29,11 +29,19 @@ $(READY): pyproject.toml deploy/constraints.txt
 run: setup  ## run the default recipe (RECIPE=llm-qfl-reviews) and show its report
 	$(BIN)/qflock run $(RECIPE)
 
+demo test-docker: export QFLOCK_TORCH_INDEX ?= $(TORCH_INDEX)
+demo: setup  ## run RECIPE in containers: builds, starts, runs, fetches the folder, takes down (SET="rounds=2 clients=3")
+	$(BIN)/qflock up $(RECIPE) $(SET:%=--set %)
+
 test: setup  ## the tests that need nothing beyond this machine
-	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not processes and not hub and not network' tests
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not processes and not hub and not network and not docker' tests
 
 test-processes: setup  ## a federation on real Flower processes, one of which is killed
 	$(BIN)/python -m pytest -m processes tests
+
+test-docker: setup  ## the images, and a federation of three nodes in containers; needs a Docker engine
+	@docker version >/dev/null || { echo 'test-docker needs a Docker engine, and none answers: start one' >&2; exit 1; }
+	$(BIN)/python -m pytest -m docker tests
 
 test-extras: setup  ## the tests that reach the package index or need the extra `hub` (279 MB), which it installs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[dev,hub]'
