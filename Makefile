@@ -29,8 +29,12 @@ $(READY): pyproject.toml deploy/constraints.txt
 run: setup  ## run the default recipe (RECIPE=llm-qfl-reviews) and show its report
 	$(BIN)/qflock run $(RECIPE)
 
+demo test-docker: export QFLOCK_TORCH_INDEX ?= $(TORCH_INDEX)
+demo: setup  ## run RECIPE in containers: builds, starts, runs, fetches the folder, takes down (SET="rounds=2 clients=3")
+	$(BIN)/qflock up $(RECIPE) $(SET:%=--set %)
+
 test: setup  ## the tests that need nothing beyond this machine
-	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not processes and not hub and not network and not trackers and not browser' tests
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not (processes or hub or network or trackers or browser or docker)' tests
 
 test-processes: setup  ## a federation on real Flower processes, one of which is killed
 	$(BIN)/python -m pytest -m processes tests
@@ -42,6 +46,10 @@ test-extras: setup  ## the tests that reach the package index or need optional e
 test-pages: setup  ## the pages in Chromium at two widths, with axe-core, which it installs with npm
 	npm install --silent --no-save --prefix $(VENV)/axe axe-core@4
 	QFLOCK_AXE=$(VENV)/axe/node_modules/axe-core/axe.min.js $(BIN)/python -m pytest -m browser tests
+
+test-docker: setup  ## the images, and a federation of three nodes in containers; needs a Docker engine
+	@docker version >/dev/null || { echo 'test-docker needs a Docker engine, and none answers: start one' >&2; exit 1; }
+	$(BIN)/python -m pytest -m docker tests
 
 check: setup  ## format, lint and types
 	$(BIN)/ruff format --check .
