@@ -1,4 +1,4 @@
-"""What of QD-LLM's distillation pays: `python -m bench.distillation STUDY…`.
+"""What of QD-LLM's distillation pays: `python -m bench.distillation --only STUDY…`.
 
 ablation   the loss's terms, table 7 of arXiv:2505.13205
 teachers   the same student under three teachers that need no hub, as table 8 under five
@@ -113,8 +113,8 @@ SEEDS = 5
 
 def main() -> None:
     """Run what is missing; a results file a study grows by each row."""
-    said = asked("bench.distillation", __doc__, seeds=SEEDS, results=FOLDER, studies=tuple(STUDIES))
-    for study in said.studies or STUDIES:
+    said = asked("bench.distillation", __doc__, seeds=SEEDS, results=FOLDER, only=list(STUDIES))
+    for study in said.only:
         found = []
         for row in STUDIES[study]:
             outcomes = finish(planned(row.recipe, [list(row.changes)], range(said.seeds), said.runs_dir), said.jobs)
@@ -193,7 +193,7 @@ def note(results: Results) -> str:
     return (
         f"Means over {' or '.join(map(str, seeds))} seeds, test rows of all clients, students as of the last round; "
         f"differences paired by seed with Student's {LEVEL:.0%} interval, bold when shown. Highest on validation rows: "
-        f"{chosen}. {SAID.get(results['study'], '')}`python -m bench.distillation {results['study']}`, qflock "
+        f"{chosen}. {SAID.get(results['study'], '')}`python -m bench.distillation --only {results['study']}`, qflock "
         f"{', '.join(commits)}."
     )
 
