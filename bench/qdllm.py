@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from rich.table import Table
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
+from bench.inside import Inside
 from bench.machine import facts, nothing_kept, wide_console
 from bench.memory import Growth
 from bench.rivals import NOT_RUN, RIVALS, Fitted, Task
-from bench.small_berts import Inside
 from client.lessons import attend
 from client.participant import Participant
 from client.round import train

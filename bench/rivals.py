@@ -17,7 +17,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from bench.small_berts import OBJECTIVES, Inside, answers, taught
+from bench.inside import Inside
+from bench.small_berts import OBJECTIVES, answers, taught
 from data.streams import stream
 from quantum.dressed import Dressed
 

@@ -44,9 +44,8 @@ class Lessons:
 
 
 NOTHING = np.zeros((0, 0))
-ABSENT = Lessons(
-    NOTHING, NOTHING, None, None, None, None, None
-)  # no teacher: it teaches, regulates, weighs and stops nothing
+# no teacher: it teaches, regulates, weighs and stops nothing
+ABSENT = Lessons(NOTHING, NOTHING, None, None, None, None, None)
 
 
 def attend(who: Participant, assignment: Assignment) -> tuple[Lessons, list[Tuned], str]:

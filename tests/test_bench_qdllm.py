@@ -9,9 +9,10 @@ from scipy.special import softmax
 from sklearn.metrics import classification_report
 
 from bench import qdllm
+from bench.inside import Inside
 from bench.memory import Growth
 from bench.rivals import RIVALS, Task
-from bench.small_berts import OBJECTIVES, Inside, Seen, SmallBert, Told, answers
+from bench.small_berts import OBJECTIVES, Seen, SmallBert, Told, answers
 from quantum.arms import student
 from recipes.schema import StudentConfig
 
