@@ -139,7 +139,7 @@ def test_the_page_of_a_comparison_has_its_tables_curves_and_wins(outcomes):
     for part in ("reading", "accuracy", "differences", "rounds", "runs"):
         assert f'<section id="{part}"' in text
     assert "http" not in text
-    assert text.count('<svg role="img" aria-label="') == 3
+    assert text.count('<svg role="img" aria-label="') == 5  # losses and accuracies of two groups, and differences
     first = comparison.pairs[0].found
     assert (first.won, first.lost) == (5, 0)
     last = comparison.pairs[-1].found
