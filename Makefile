@@ -50,6 +50,7 @@ check: setup  ## format, lint and types
 
 bench: setup  ## time starting, fits, gradients, a round and a run, beside bare Flower and other simulators
 	$(BIN)/python -m bench.startup
+	$(BIN)/python -m bench.report
 	$(BIN)/python -m bench.engine
 	$(BIN)/python -m bench.gradients
 	$(BIN)/python -m bench.noisy

@@ -24,6 +24,7 @@ from bench import (
     processes,
     qdllm,
     qfed,
+    report,
     reviews,
     sensitivity,
     startup,
@@ -105,6 +106,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "teacher": lambda results: f"{markdown(teacher.table(results))}\n\n{teacher.note(results)}",
     "teachers": lambda results: f"{markdown(teachers.table(results))}\n\n{teachers.note(results)}",
     "kills": lambda results: markdown(kills.table(results)),
+    "report": lambda results: f"{markdown(report.table(results))}\n\n{report.note(results)}",
     "startup": lambda results: markdown(startup.table(results)),
 }
 
