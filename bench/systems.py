@@ -15,7 +15,7 @@ from bench import qdllm, reviews, sensitivity
 from server.effects import sentences
 from server.record import STUDENT, TWIN
 from server.statistics import LEVEL, estimate
-from server.verify import claims
+from server.verify import claims, studied
 
 MISSING = "not measured yet"
 Arms = dict[str, list[float]]  # accuracy of every seed
@@ -38,19 +38,12 @@ def of_default(results: Path) -> Arms:
     return {row["arm"]: row["values"] for row in rows}
 
 
-def of_study(recipe: str, student: Sequence[str] = (), twin: Sequence[str] | None = None) -> Callable[[Path], Arms]:
-    """A recipe in any committed study; its twin is an arm of the same runs, or the runs with other changes."""
+def of_study(recipe: str, twin: list[str] | None = None) -> Callable[[Path], Arms]:
+    """A recipe in a committed study; its twin is an arm of the same runs, or the recipe with changes."""
 
     def arms(results: Path) -> Arms:
-        rows = [row for path in sorted(results.glob("*.json")) for row in read(path).get("rows", [])]
-        found = [row for row in rows if isinstance(row, dict) and row.get("recipe") == recipe and "accuracy" in row]
-        sides = {STUDENT: (student, STUDENT), TWIN: (student, TWIN) if twin is None else (twin, STUDENT)}
-        return {
-            side: row["accuracy"][arm]
-            for side, (changes, arm) in sides.items()
-            for row in found
-            if row["changes"] == list(changes) and arm in row["accuracy"]
-        }
+        found = studied(results, recipe, [])
+        return found if twin is None else found | {TWIN: studied(results, recipe, twin).get(STUDENT, [])}
 
     return arms
 
@@ -70,7 +63,7 @@ SYSTEMS = (
     Row("LLM-QFL", "reviews", "llm-qfl-reviews", "make reviews", of_default),
     Row("LLM-QFL", "genomic", "llm-qfl-genomic", "make llm-qfl", of_study("llm-qfl-genomic")),
     Row("LLM-QFL", "tweets", "llm-qfl-tweets", "make llm-qfl", of_study("llm-qfl-tweets")),
-    Row("QFed", "FashionMNIST", "qfed-fashion", FASHION, of_study("qfed-fashion", [], HASH)),
+    Row("QFed", "FashionMNIST", "qfed-fashion", FASHION, of_study("qfed-fashion", HASH)),
     *(
         Row("QD-LLM, in one place", corpus, f"qd-llm-{corpus}", "python -m bench.qdllm", in_one_place(corpus))
         for corpus in qdllm.CORPORA

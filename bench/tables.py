@@ -35,6 +35,7 @@ from bench import (
 from recipes.section import InputError
 from server.effects import table as parts
 from server.tables import markdown
+from server.verify import verify
 
 BENCH = Path(__file__).parent
 PAGES = (BENCH.parent / "README.md", BENCH / "README.md")
@@ -113,6 +114,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
 DIGESTS: dict[str, Callable[[Path], str]] = {
     "systems": lambda results: f"{markdown(systems.table(results))}\n\n{systems.note(results)}",
     "helped": systems.helped,
+    "verify": lambda results: verify(results).markdown(),  # a folder without runs
 }
 
 if __name__ == "__main__":
