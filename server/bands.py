@@ -1,6 +1,7 @@
 """Curves of several runs: reference loss and accuracy by round, the mean over seeds in the band of their range."""
 
 from itertools import cycle
+from math import isfinite
 from pathlib import Path
 from textwrap import shorten, wrap
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,8 @@ def bands(comparison: Comparison) -> list[Drawing]:
     found = []
     for name, ylabel in (("loss", "held-out cross-entropy, nats"), ("accuracy", "")):
         groups = [traces(group, f"reference_{name}") for group in comparison.groups]
-        ends = [end for drawn in groups for curve in drawn for end in (*curve.low, *curve.high)]
+        every = [end for drawn in groups for curve in drawn for end in (*curve.low, *curve.high)]
+        ends = [end for end in every if isfinite(end)] or [0.0, 1.0]
         margin = 0.05 * (max(ends) - min(ends)) or 0.01
         for place, (group, drawn) in enumerate(zip(comparison.groups, groups, strict=True)):
             last = "; ".join(f"{curve.label} {curve.values[-1]:.3f}" for curve in drawn)

@@ -148,6 +148,13 @@ def test_the_page_of_a_comparison_has_its_tables_curves_and_wins(outcomes):
     assert all(str(outcome.folder) in text for outcome in outcomes)
 
 
+def test_a_loss_that_was_no_number_leaves_the_page_its_other_curves(outcomes, tmp_path):
+    ledger = outcomes[0].folder / "rounds.jsonl"
+    ledger.write_text(ledger.read_text().replace('"reference_loss": 1.0', '"reference_loss": null'))
+    text = as_html(compare([outcome(one.folder) for one in outcomes]))
+    assert text.count('<svg role="img" aria-label="') == 5
+
+
 def test_what_is_no_finished_run_is_one_line(tmp_path, run_of):
     def refused(folder):
         with pytest.raises(InputError) as wrong:
