@@ -38,12 +38,12 @@ def of_default(results: Path) -> Arms:
     return {row["arm"]: row["values"] for row in rows}
 
 
-def of_study(recipe: str, twin: list[str] | None = None) -> Callable[[Path], Arms]:
-    """A recipe in a committed study; its twin is an arm of the same runs, or the recipe with changes."""
+def of_study(recipe: str, *changes: str, twin: str = "") -> Callable[[Path], Arms]:
+    """A recipe in a committed study; its twin is an arm of the same runs, or the recipe with one key changed."""
 
     def arms(results: Path) -> Arms:
-        found = studied(results, recipe, [])
-        return found if twin is None else found | {TWIN: studied(results, recipe, twin).get(STUDENT, [])}
+        found = studied(results, recipe, list(changes))
+        return found | {TWIN: studied(results, recipe, [twin]).get(STUDENT, [])} if twin else found
 
     return arms
 
@@ -58,12 +58,13 @@ def in_one_place(corpus: str) -> Callable[[Path], Arms]:
     return arms
 
 
-FASHION, HASH = "qflock sweep qfed-fashion --seeds 1 --jobs 1", ["student.generator.by=hash"]
+HASH = "student.generator.by=hash"
 SYSTEMS = (
     Row("LLM-QFL", "reviews", "llm-qfl-reviews", "make reviews", of_default),
     Row("LLM-QFL", "genomic", "llm-qfl-genomic", "make llm-qfl", of_study("llm-qfl-genomic")),
     Row("LLM-QFL", "tweets", "llm-qfl-tweets", "make llm-qfl", of_study("llm-qfl-tweets")),
-    Row("QFed", "FashionMNIST", "qfed-fashion", FASHION, of_study("qfed-fashion", HASH)),
+    Row("QFed", "FashionMNIST, 70 rounds", "qfed-fashion", "make qfed", of_study("qfed-fashion", twin=HASH)),
+    Row("QFed", "FashionMNIST, 20 rounds", "qfed-scale", "make qfed", of_study("qfed-scale", "clients=5")),
     *(
         Row("QD-LLM, in one place", corpus, f"qd-llm-{corpus}", "python -m bench.qdllm", in_one_place(corpus))
         for corpus in qdllm.CORPORA

@@ -7,6 +7,7 @@ place in one of the two: short ones in README.md, long ones in bench/README.md. 
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from bench import (
     processes,
     qdllm,
     qfed,
+    qfed_study,
     report,
     reviews,
     sensitivity,
@@ -71,6 +73,12 @@ def named(text: str) -> list[str]:
     return [block[2] for block in BLOCK.finditer(text)]
 
 
+def pictured(study: str, results: Results) -> str:
+    """A study of QFed with the curves beside it, in the page that lies beside results/."""
+    parts = markdown(qfed_study.table(results)), f"![accuracy by round](results/{study}.png)", qfed_study.note(results)
+    return "\n\n".join(parts)
+
+
 TABLES: dict[str, Callable[[Results], str]] = {
     "reviews": lambda results: f"{markdown(reviews.table(results))}\n\n{reviews.note(results)}",
     **{
@@ -81,6 +89,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
         study: lambda results: f"{markdown(llm_qfl.table(results))}\n\n{llm_qfl.note(results)}"
         for study in llm_qfl.STUDIES
     },
+    **{study: partial(pictured, study) for study in qfed_study.studies()},
     "sensitivity": lambda results: "\n\n".join(
         [
             markdown(sensitivity.table(results)),

@@ -38,7 +38,13 @@ HERE = {  # run in this process, in a folder that has runs/RUN, two more runs an
 }
 CHANGED = "qflock run smoke --clients 20 --seed 1 --set optimiser.maxiter=50"
 WATCH, PAID = "qflock watch runs/RUN", "qflock resume runs/RUN --spend SECONDS"
-DRY = ("make run", "make test", "make reviews", "make llm-qfl")  # what make would do: minutes and gigabytes
+DRY = (
+    "make run",
+    "make test",
+    "make reviews",
+    "make llm-qfl",
+    "make qfed",
+)  # what make would do: minutes and gigabytes
 BY_HAND = "e2e/test_by_hand.py::test_flwr_run_writes_the_ledger_where_the_superlink_was_started"
 NODE = (
     "flower-supernode --insecure --superlink 127.0.0.1:8000 --port {} --node-config 'partition-id={} num-partitions=2'"
@@ -65,9 +71,6 @@ ELSEWHERE = {  # command → the test that runs it, on smaller rows where it say
         "e2e/test_simulation.py::test_a_failing_client_is_a_line_a_dead_process_ends_the_run_and_resume_finishes_it"
     ),
     "qflock sweep smoke --set student.reps=1,2,3 --seeds 5": (
-        "e2e/test_sweep.py::test_a_sweep_that_is_interrupted_twice_is_finished_by_the_same_command"
-    ),
-    "qflock sweep qfed-fashion --seeds 1 --jobs 1": (
         "e2e/test_sweep.py::test_a_sweep_that_is_interrupted_twice_is_finished_by_the_same_command"
     ),
     "qflock ablate llm-qfl-reviews": "test_ablation.py::test_the_command_skips_what_is_done_and_shows_the_table",
