@@ -98,7 +98,7 @@ def accuracy(values: Sequence[float]) -> str:
 
 def note(results: Path) -> str:
     """What the intervals are."""
-    counts = sorted({len(values) for row in SYSTEMS for values in row.arms(results).values()})
+    counts = sorted({len(values) for row in SYSTEMS for values in row.arms(results).values() if values})
     return f"Test accuracy, mean of {' or '.join(map(str, counts))} seeds ({LEVEL:.0%} interval)."
 
 
