@@ -17,6 +17,8 @@ from strategies.wire import assigned, check_flower, reply
 
 log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
 
+LONGEST_REASON = 1000  # letters
+
 app = ClientApp()
 
 
@@ -42,19 +44,24 @@ def answer(message: Message, context: Context) -> Message:
     """Do what the assignment says. Whatever goes wrong becomes one line for the ledger, and a traceback in this log."""
     number = int(context.node_config.get("partition-id", -1))
     try:
-        return reply(visit(assigned(message), context, number), message)
+        check_flower("this node")
+        recipe = from_run_config(context.run_config)
+        return reply(visit(assigned(message), recipe, context, number), message, recipe.digest())
     except HardwareError as error:
         log.warning("client %d: %s", number, error)
-        return reply(Halt(client=number, reason=str(error)), message)
+        return reply(Halt(client=number, reason=one_line(error)), message, "")
     except Exception as error:  # the door between a client and the federation
         log.exception("client %d cannot do its assignment", number)
-        return reply(Refusal(client=number, reason=f"{type(error).__name__}: {' '.join(str(error).split())}"), message)
+        return reply(Refusal(client=number, reason=f"{type(error).__name__}: {one_line(error)}"), message, "")
 
 
-def visit(assignment: Assignment, context: Context, number: int) -> Reply:
+def one_line(error: Exception) -> str:
+    """What an error says, as far as a ledger takes it."""
+    return " ".join(str(error).split())[:LONGEST_REASON]
+
+
+def visit(assignment: Assignment, recipe: Recipe, context: Context, number: int) -> Reply:
     """Check, limit the threads before anything is computed, then go to work."""
-    check_flower("this node")
-    recipe = from_run_config(context.run_config)
     asked = float(context.run_config.get("spend", 0))
     assignment = replace(assignment, spend_seconds=allowance(asked, recipe.clients))
     check(assignment, recipe, number, int(context.node_config.get("num-partitions", recipe.clients)))

@@ -26,14 +26,18 @@ def agree(
         for exchange in range(1, stage.exchanges + 1):
             began = time.monotonic()
             packed = parcel(shared, {})
-            assignment = Assignment(kind="prepare", run=run, recipe_digest=recipe.digest(), stage=stage.name)
+            terms = recipe.digest(), roster.most_bytes
+            assignment = Assignment(
+                kind="prepare", run=run, recipe_digest=terms[0], most_bytes=terms[1], stage=stage.name
+            )
             roster.rejoin(set())
             clients = list(roster.nodes)
             messages = [assign(assignment, node, packed) for node in roster.nodes.values()]
             replies = visit(grid, messages, seconds)
             if recipe.on_loss == "repeat":
                 replies = repeated(grid, roster, messages, replies, seconds)
-            answers, failed = collect.answers(zip(clients, map(hear, replies), strict=True))
+            heard = [hear(reply, *terms) for reply in replies]
+            answers, failed = collect.answers(zip(clients, heard, strict=True))
             line: Line = {"kind": "prepare", "stage": stage.name, "exchange": exchange, "failed": failed}
             line["clients"] = [answer.client for answer in answers]
             line["bytes_down"] = count_bytes(packed) * len(clients)

@@ -32,6 +32,7 @@ class Reference:
         targets = recipe.student.generator.targets
         owners = [targets.index(name) for name in dict.fromkeys(targets)] or [0]
         n_classes, staged = len(corpus.classes), recipe.student.kind not in UNSTAGED
+        self.n_classes = n_classes
         self.stages: list[Stage] = stages(recipe, encoder(recipe.features), n_classes) if staged else []
         columns = self.stages[0].size if staged else 0
         members = [arms(recipe.student, n_classes, client=owner, columns=columns) for owner in owners]

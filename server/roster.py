@@ -26,9 +26,15 @@ NOBODY = (
 class Roster:
     """`nodes`: client → Flower node, ascending by client."""
 
-    def __init__(self, grid: Grid, recipe: Recipe, run: str, corpus: dict[str, Any]) -> None:
-        self.grid, self.recipe, self.corpus = grid, recipe, corpus
-        self.hello = Assignment(kind="prepare", run=run, recipe_digest=recipe.digest(), corpus_digest=corpus["digest"])
+    def __init__(self, grid: Grid, recipe: Recipe, run: str, corpus: dict[str, Any], most_bytes: int) -> None:
+        self.grid, self.recipe, self.corpus, self.most_bytes = grid, recipe, corpus, most_bytes
+        self.hello = Assignment(
+            kind="prepare",
+            run=run,
+            recipe_digest=recipe.digest(),
+            most_bytes=most_bytes,
+            corpus_digest=corpus["digest"],
+        )
         self.nodes: dict[int, int] = {}
         self.clients: dict[int, int] = {}  # node → client, of nodes that have gone too
         self.holds: dict[int, Counts] = {}  # client → its rows, as it counts them
@@ -83,7 +89,7 @@ class Roster:
         messages = [assign(self.hello, node, parcel({}, {})) for node in new]
         seconds = self.recipe.deadline_seconds or HELLO_SECONDS
         for node, reply in zip(new, visit(self.grid, messages, seconds), strict=True):
-            said = hear(reply)
+            said = hear(reply, self.hello.recipe_digest, self.most_bytes)
             if isinstance(said, Answer) and (fault := uncounted(said.holds)):
                 self.refusals[node] = fault
                 self.refused[node] = said.client
