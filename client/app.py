@@ -10,6 +10,7 @@ from flwr.clientapp import ClientApp
 from client.site import allowance
 from quantum.paid import HardwareError
 from recipes.load import from_run_config
+from recipes.node import applied, node_at
 from recipes.schema import Recipe
 from recipes.section import RecipeError
 from strategies.messages import Assignment, Halt, Refusal, Reply
@@ -71,8 +72,12 @@ def visit(assignment: Assignment, recipe: Recipe, context: Context, number: int)
     from client import round as visits  # after the limit: these import the libraries that it limits
     from client.participant import participant
 
-    kinds: dict[str, Callable[..., Reply]] = {"prepare": visits.prepare, "train": visits.train, "score": visits.score}
-    return kinds[assignment.kind](participant(recipe.as_json(), number), assignment)
+    own = node_at(str(context.node_config.get("node", "")), recipe)
+    who = participant(applied(own, recipe).as_json(), number, own.path)
+    if assignment.kind == "prepare":
+        return visits.prepare(who, assignment, own.chosen())
+    kinds: dict[str, Callable[..., Reply]] = {"train": visits.train, "score": visits.score}
+    return kinds[assignment.kind](who, assignment)
 
 
 def check(assignment: Assignment, recipe: Recipe, number: int, nodes: int) -> None:

@@ -42,7 +42,7 @@ def most_bytes(recipe: Recipe, reference: Reference) -> int:
         if teacher.kind == "lora" and not at_hand(teacher.model):
             return FLOWER_BYTES
         rank = (teacher.merged_rank or most_ranks(teacher)) if teacher.federate == "exact" else 0
-        held += adapter_bytes(teacher, n_classes, max(rank, teacher.rank))
+        held += adapter_bytes(teacher, n_classes, max(rank, teacher.rank, *recipe.nodes.ranks))
     return min(FLOWER_BYTES, BESIDE + int(SLACK * held))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from data.corpus import load
+from data.own import refuse_other_classes
 from data.split import deal
 from data.stages import Stage, through
 from quantum.arms import arms
@@ -22,6 +23,7 @@ class Reference:
 
     def __init__(self, recipe: Recipe) -> None:
         corpus = load(recipe.data, recipe.seed)
+        refuse_other_classes(corpus, recipe)
         self.corpus = {
             "source": corpus.source or recipe.data.corpus,
             "rows": len(corpus.labels),

@@ -38,6 +38,7 @@ class Roster:
         self.nodes: dict[int, int] = {}
         self.clients: dict[int, int] = {}  # node → client, of nodes that have gone too
         self.holds: dict[int, Counts] = {}  # client → its rows, as it counts them
+        self.chosen: dict[int, dict[str, str]] = {}  # client → what its node chose for itself
         self.refusals: dict[int, str] = {}  # by node
         self.refused: dict[int, int] = {}  # node → client, where a refusal says which
 
@@ -60,6 +61,7 @@ class Roster:
         failed = {client: known.get(client, others) for client in range(n_clients) if client not in self.nodes}
         line: Line = {"kind": "prepare", "stage": "", "clients": sorted(self.nodes), "failed": failed}
         line["holds"] = dict(sorted(self.holds.items()))
+        line |= {"nodes": dict(sorted(self.chosen.items()))} if self.chosen else {}
         line["corpus"] = self.corpus
         record(line | {"seconds": {"round": time.monotonic() - began}})
         if len(self.nodes) < self.recipe.min_reports:
@@ -96,6 +98,7 @@ class Roster:
             elif isinstance(said, Answer) and (returning or said.client not in self.nodes):
                 self.nodes[said.client], self.clients[node] = node, said.client
                 self.holds[said.client] = said.holds
+                self.chosen |= {said.client: said.chosen} if said.chosen else {}
             elif isinstance(said, Refusal):
                 self.refusals[node] = said.reason
                 self.refused |= {node: said.client} if said.client >= 0 else {}

@@ -94,7 +94,10 @@ class Forks:
             address = ["--runtime-api-address", spec.runtime_api_address, "--token", spec.token]
             tls = get_client_tls_args(spec.insecure, spec.root_certificates_path)
             sys.argv = ["flwr-clientapp", *address, *tls, "--parent-pid", str(spec.parent_pid)]
-            os._exit(answered(names))
+            try:
+                os._exit(answered(names))
+            finally:  # also where the disk is full: a child that went on would be a second worker
+                os._exit(1)
         self.children[child] = names
         return LaunchResult.accepted()
 

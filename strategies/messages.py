@@ -43,6 +43,7 @@ class Answer:
     arrays: Arrays
     seconds: float
     holds: Counts = field(default_factory=dict)  # to a hello: its rows by part, class and domain
+    chosen: dict[str, str] = field(default_factory=dict)  # to a hello: what its node chose for itself
 
 
 @dataclass(frozen=True, kw_only=True)

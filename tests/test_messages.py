@@ -32,6 +32,7 @@ def said(what, known=None):
     by_arm = st.dictionaries(ARMS, FLOATS)
     values = {"arrays": NAMED, "accuracy": by_arm, "loss": by_arm, "exact_loss": by_arm, "terms": by_arm}
     values |= {"confusion": st.dictionaries(ARMS, MATRICES), "holds": st.dictionaries(ARMS, COUNTED)}
+    values |= {"chosen": st.dictionaries(NAMES, NAMES, max_size=2)}
     values |= {"spend_seconds": st.just(0.0)} | (known or {})
     return st.builds(what, **{f.name: values[f.name] if f.name in values else SOUND[f.type] for f in fields(what)})
 

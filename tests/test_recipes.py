@@ -376,8 +376,8 @@ WRONG = {  # file's text, words after the file, the line
     ),
     "a key twice": ("rounds: 3\nrounds: 4", [], "r.yaml line 1: not valid YAML: the key rounds stands twice"),
     "two documents": ("rounds: 3\n---\nrounds: 4", [], "r.yaml line 2: not valid YAML: but found another document"),
-    "an empty file": ("", [], "r.yaml: holds null; a recipe is lines of key: value"),
-    "a list": ("- rounds: 3", [], "r.yaml: holds [{'rounds': 3}]; a recipe is lines of key: value"),
+    "an empty file": ("", [], "r.yaml: holds null; it must be lines of key: value"),
+    "a list": ("- rounds: 3", [], "r.yaml: holds [{'rounds': 3}]; it must be lines of key: value"),
     "extends nothing": (
         "extends: smok",
         [],
