@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export FLWR_TELEMETRY_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-processes test-extras check bench bench-poisoning bench-kills bench-qfed bench-teacher reviews llm-qfl teachers ablation sensitivity tables clean
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 17
@@ -29,15 +29,27 @@ $(READY): pyproject.toml deploy/constraints.txt
 run: setup  ## run the default recipe (RECIPE=llm-qfl-reviews) and show its report
 	$(BIN)/qflock run $(RECIPE)
 
+demo test-docker: export QFLOCK_TORCH_INDEX ?= $(TORCH_INDEX)
+demo: setup  ## run RECIPE in containers: builds, starts, runs, fetches the folder, takes down (SET="rounds=2 clients=3")
+	$(BIN)/qflock up $(RECIPE) $(SET:%=--set %)
+
 test: setup  ## the tests that need nothing beyond this machine
-	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not processes and not hub and not network' tests
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not (processes or hub or network or trackers or browser or docker)' tests
 
 test-processes: setup  ## a federation on real Flower processes, one of which is killed
 	$(BIN)/python -m pytest -m processes tests
 
-test-extras: setup  ## the tests that reach the package index or need the extra `hub` (279 MB), which it installs
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[dev,hub]'
-	$(BIN)/python -m pytest -m 'hub or network' tests
+test-extras: setup  ## the tests that reach the package index or need optional extras (600 MB), which it installs
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[dev,extras]'
+	$(BIN)/python -m pytest -m 'hub or network or trackers' tests
+
+test-pages: setup  ## the pages in Chromium at two widths, with axe-core, which it installs with npm
+	npm install --silent --no-save --prefix $(VENV)/axe axe-core@4
+	QFLOCK_AXE=$(VENV)/axe/node_modules/axe-core/axe.min.js $(BIN)/python -m pytest -m browser tests
+
+test-docker: setup  ## the images, and a federation of three nodes in containers; needs a Docker engine
+	@docker version >/dev/null || { echo 'test-docker needs a Docker engine, and none answers: start one' >&2; exit 1; }
+	$(BIN)/python -m pytest -m docker tests
 
 check: setup  ## format, lint and types
 	$(BIN)/ruff format --check .
@@ -68,6 +80,10 @@ bench-qfed: setup  ## time a step of the generator beside TorchQuantum, measure 
 	$(BIN)/python -m bench.qfed
 	$(BIN)/python -m bench.qfed --clients 60
 	$(BIN)/python -m bench.plateau
+	$(BIN)/python -m bench.tables
+
+qfed: setup  ## run every recipe of QFed, hours in all, and write the tables into bench/README.md
+	$(BIN)/python -m bench.qfed_study --jobs 1
 	$(BIN)/python -m bench.tables
 
 bench-kills: setup  ## kill -9 each part of a run at ten moments, resume, compare; goes on where it was stopped

@@ -1,11 +1,13 @@
 """The tables of both README files, written from bench/results/*.json: `python -m bench.tables`, or `make tables`.
 
-A table stands between `<!-- table: NAME -->` and `<!-- /table -->`, and NAME.json holds its numbers.
+A table stands between `<!-- table: NAME -->` and `<!-- /table -->`, and NAME.json holds its numbers. Every file has its
+place in one of the two: short ones in README.md, long ones in bench/README.md. DIGESTS are drawn of several files.
 """
 
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,11 @@ from bench import (
     processes,
     qdllm,
     qfed,
+    qfed_study,
     reviews,
     sensitivity,
     startup,
+    systems,
     teacher,
     teachers,
 )
@@ -54,6 +58,8 @@ def rendered(text: str, results: Path) -> str:
 
 def table(name: str, results: Path) -> str:
     """One table as Markdown."""
+    if name in DIGESTS:
+        return DIGESTS[name](results)
     path = results / f"{name}.json"
     if name not in TABLES or not path.is_file():
         raise InputError(f"a README.md has a table {name}, but there is no {path.name} that bench.tables can draw")
@@ -63,6 +69,12 @@ def table(name: str, results: Path) -> str:
 def named(text: str) -> list[str]:
     """The tables that a text has room for."""
     return [block[2] for block in BLOCK.finditer(text)]
+
+
+def pictured(study: str, results: Results) -> str:
+    """A study of QFed with the curves beside it, in the page that lies beside results/."""
+    parts = markdown(qfed_study.table(results)), f"![accuracy by round](results/{study}.png)", qfed_study.note(results)
+    return "\n\n".join(parts)
 
 
 TABLES: dict[str, Callable[[Results], str]] = {
@@ -75,10 +87,11 @@ TABLES: dict[str, Callable[[Results], str]] = {
         study: lambda results: f"{markdown(llm_qfl.table(results))}\n\n{llm_qfl.note(results)}"
         for study in llm_qfl.STUDIES
     },
+    **{study: partial(pictured, study) for study in qfed_study.studies()},
     "sensitivity": lambda results: "\n\n".join(
         [
             markdown(sensitivity.table(results)),
-            "![the same as a heat map](bench/results/sensitivity.png)",
+            "![the same as a heat map](results/sensitivity.png)",
             markdown(sensitivity.stops(results)),
             sensitivity.note(results),
         ]
@@ -102,6 +115,11 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "teachers": lambda results: f"{markdown(teachers.table(results))}\n\n{teachers.note(results)}",
     "kills": lambda results: markdown(kills.table(results)),
     "startup": lambda results: markdown(startup.table(results)),
+}
+
+DIGESTS: dict[str, Callable[[Path], str]] = {
+    "systems": lambda results: f"{markdown(systems.table(results))}\n\n{systems.note(results)}",
+    "helped": systems.helped,
 }
 
 if __name__ == "__main__":

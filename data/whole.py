@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 
 
 def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
@@ -15,7 +16,7 @@ def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
 @contextmanager
 def whole(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """The name to write under; at the end of the block what lies there is the file."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f"{path.name}.{token_hex(4)}.part")  # containers share folders, and process ids
     try:
         yield temporary
         if durable:

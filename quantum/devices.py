@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data.assets import cache_folder, made
+from data.whole import write_whole
 from quantum.executor import Floats
 from recipes.section import InputError, RecipeError
 
@@ -47,9 +47,7 @@ def placed(circuit: QuantumCircuit, device: str) -> Placed:
     path = cache_folder() / "devices" / f"{device}-{cache_key(circuit)}.json"
     if not path.exists():
         made(path.parent)
-        partial = path.with_suffix(f".{os.getpid()}")
-        partial.write_text(place(circuit, device), encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, place(circuit, device).encode(), durable=False)
     try:
         return read(path.read_text(encoding="utf-8"))
     except (ValueError, KeyError, TypeError) as error:

@@ -381,6 +381,7 @@ class Recipe(Section):
     min_reports: Annotated[int, Between(1, 1000)] = 2  # fewer usable reports end the run
     deadline_seconds: Annotated[float, Between(0, above=True)] | None = None  # of a visit; None: PATIENCE
     on_loss: Literal["continue", "repeat"] = "continue"  # a node that dies in a round: go on without it, or ask again
+    trackers: tuple[Literal["tensorboard", "mlflow"], ...] = field(default=(), compare=False)  # moves no number
     data: DataConfig = field(default_factory=DataConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
@@ -584,9 +585,10 @@ class Recipe(Section):
     def digest(self) -> str:
         """Twelve hex digits that name this recipe; a client refuses an assignment that carries another.
 
-        Of the values that are not the defaults, so that a key which is added later leaves a run its name.
+        Of the values that are not the defaults, so that a key which is added later leaves a run its name; trackers move
+        no number, so they are none of its business.
         """
-        changed = json.dumps(unlike(asdict(self), asdict(Recipe())), sort_keys=True)
+        changed = json.dumps(unlike(asdict(replace(self, trackers=())), asdict(Recipe())), sort_keys=True)
         return hashlib.sha256(changed.encode()).hexdigest()[:12]
 
 

@@ -29,10 +29,11 @@ def main(grid: Grid, context: Context) -> None:
     from server import checkpoint, gate, prepare
     from server.ensemble import Ensemble
     from server.folder import current_folder, run_name
-    from server.ledger import Ledger
+    from server.ledger import Ledger, lines
     from server.reference import Reference
     from server.resume import unfinished
     from server.roster import Roster
+    from server.trackers import followers
     from strategies.compose import Federated
     from strategies.state import ArmState, State
 
@@ -46,6 +47,7 @@ def main(grid: Grid, context: Context) -> None:
         reference = Reference(recipe)
         state = checkpoint.newest(folder, recipe.digest())
         ledger.rewind(state.round if state else 0)
+        ledger.followers = followers(recipe, folder, lines(folder))
         most_bytes = gate.most_bytes(recipe, reference)
         gate.close(most_bytes)
         roster = Roster(grid, recipe, run, reference.corpus, most_bytes)

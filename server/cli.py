@@ -18,8 +18,9 @@ SeedOption = Annotated[int | None, typer.Option(help="the seed, instead of the r
 OnOption = Annotated[
     str,
     typer.Option(
-        metavar="sim|processes|NAME",
-        help="a Ray simulation, a SuperLink and SuperNodes on this machine, or a SuperLink of Flower's configuration",
+        metavar="sim|processes|compose|NAME",
+        help="a Ray simulation, a SuperLink and SuperNodes on this machine, the same in containers, or a SuperLink of "
+        "Flower's configuration",
     ),
 ]
 SecureOption = Annotated[bool, typer.Option("--secure", help="TLS, and a key for every node (with --on processes)")]
@@ -125,6 +126,34 @@ def run(
 
     chosen = resolved(recipe, set_, clients, seed)
     launch(chosen, lambda: new_folder(chosen, runs_dir), on=on, secure=secure, spend=spend)
+
+
+@command.command()
+def up(
+    recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE]", help="what to run; none: stay up")] = None,
+    set_: SetOption = None,
+    clients: ClientsOption = None,
+    seed: SeedOption = None,
+    runs_dir: RunsDirOption = Path("runs"),
+    spend: SpendOption = 0,
+) -> None:
+    """Run a recipe in containers and take them down; without a recipe, start as many nodes as --clients says."""
+    if recipe is not None:
+        run(recipe, set_, clients, seed, runs_dir, "compose", False, spend)
+        return
+    from rich.console import Console
+
+    from server.containers import stand
+
+    stand(clients, Console())
+
+
+@command.command()
+def down() -> None:
+    """End the containers that `qflock up` started; runs that are only there are lost."""
+    from server.containers import Compose
+
+    Compose().down()
 
 
 @command.command()

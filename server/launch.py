@@ -12,6 +12,7 @@ from rich.console import Console
 from recipes.schema import Recipe
 from recipes.section import InputError
 from server.checkpoint import newest
+from server.containers import Compose, run_contained
 from server.flower import OwnLink, end, environment, keep_log, started_for, status, submit, superlink
 from server.ledger import Ledger
 from server.links import HERE, named
@@ -25,6 +26,8 @@ from server.summary import summary
 from strategies.failure import RunFailedError
 
 ASK_SECONDS = 10.0  # between two questions to Flower whether the run still lives
+SECURED = {"sim": "a simulation is one program", "compose": "containers are always secured"}
+SECURED_BY_NAME = "whether {} is secured, Flower's configuration says"
 APP_COMMANDS = ("flwr-serverapp", "flwr-simulation")
 
 
@@ -34,17 +37,19 @@ def launch(
     """Run, and print where everything is; raises RunFailedError with the command that resumes."""
     console = Console()
     if secure and on != "processes":
-        why = "a simulation is one program" if on == "sim" else f"whether {on} is secured, Flower's configuration says"
-        raise InputError(f"--secure is for --on processes; {why}")
+        raise InputError(f"--secure is for --on processes; {SECURED.get(on, SECURED_BY_NAME.format(on))}")
     link = None if on in HERE else link_of(named(on))
+    compose = Compose() if on == "compose" else None
     if link is None:
         with console.status("reading the corpus"):
             ready(recipe, fetch=True)  # fail before anything starts; of another machine's files we know nothing
-    afford(recipe, spend, spent, here=link is None)
+    afford(recipe, spend, spent, here=on in ("sim", "processes"))
     folder = make_folder()
     flags = (f" --on {on}" if on != "sim" else "") + " --secure" * secure + " --spend SECONDS" * recipe.paid()
     with alone_in(folder), resumable(f"qflock resume {folder}{flags}", "Follow it again" if link else "Stopped. Go on"):
-        if link is None:
+        if compose:
+            run_contained(compose, folder, recipe.clients, console, spend)
+        elif link is None:
             run_here(recipe, folder, console, simulated=on == "sim", secure=secure, spend=spend)
         elif not run_there(recipe, folder, link, console, spend):
             return

@@ -17,7 +17,7 @@ from strategies.failure import RunFailedError
 
 PATIENCE_SECONDS = 10.0
 LARGEST_PORT = 65535
-HERE = ("sim", "processes")  # what `--on` means without any configuration
+HERE = ("sim", "processes", "compose")  # what `--on` means without any configuration
 
 
 @dataclass(frozen=True, kw_only=True)

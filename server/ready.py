@@ -15,6 +15,7 @@ from quantum.student import Student
 from recipes.executor import split_executor
 from recipes.schema import IMAGES, UNSTAGED, Recipe
 from recipes.section import RecipeError
+from server.trackers import check as check_trackers
 from teacher.encoders import encoder
 from teacher.models import at_hand as model_at_hand
 from teacher.models import check_encoder, check_teacher
@@ -30,6 +31,7 @@ def ready(recipe: Recipe, *, fetch: bool) -> int:
 
     Without `fetch`, what is not on this machine yet is not looked at.
     """
+    check_trackers(recipe)
     n_classes = CLASSES.get(recipe.data.corpus, 2)
     if fetch or at_hand(recipe):
         corpus = load(recipe.data, recipe.seed)

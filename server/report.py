@@ -4,9 +4,8 @@ A run that has not ended, or whose folder is damaged, is reported as far as it c
 """
 
 from html import escape
-from math import isnan, sqrt
+from math import sqrt
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from data.whole import write_whole
@@ -15,7 +14,7 @@ from server.compare import points
 from server.figures import Drawing, admitted, class_names, of_run, save
 from server.ledger import Line
 from server.page import Column, Section, Sheet, bullets, page, panels, paragraphs
-from server.record import STUDENT, TWIN, Record, number, record
+from server.record import STUDENT, TWIN, Record, mean, number, record, total
 from server.signs import Sign, signs
 from server.summary import ALONE
 
@@ -141,7 +140,7 @@ def arm_row(known: Record, name: str, scored: Line) -> list[Any]:
         return [name, *[None] * 6, "not trained: student.twin is false"]
     visits, trained = [said for _, _, said in known.visits(name)], known.trained(name)
     matrix = scored.get("confusion")
-    spent = [sum(number(said, key) for said in visits) for key in ("evaluations", "shots")]
+    spent = [total(visits, key) for key in ("evaluations", "shots")]
     size = number(trained[-1][1], "parameters") if trained else None
     note = "" if scored else "not scored yet"
     return [
@@ -173,7 +172,7 @@ def rounds(known: Record) -> Sheet:
         for arm in (name for name in known.arms if name in line["arms"]):
             part = line["arms"][arm]
             said = list(part["clients"].values())
-            spent = [sum(number(client, key) for client in said) for key in ("evaluations", "shots")]
+            spent = [total(said, key) for key in ("evaluations", "shots")]
             local = [mean(said, key) for key in ("student_loss", "student_accuracy", "teacher_loss")]
             admitted_ = [len(part["admitted"]) if "admitted" in part else None, len(part.get("invited", said))]
             own = [number(part, key) for key in ("reference_loss", "reference_accuracy", "cosine")]
@@ -196,7 +195,7 @@ def clients(known: Record) -> Sheet:
         scored = known.score.get("clients", {}).get(str(client), {}).get("accuracy", {})
         budgets = [number(said, "maxiter") for said in own]
         ends = [budgets[0], budgets[-1]] if budgets else [None, None]
-        spent = [sum(number(said, key) for said in own) for key in ("evaluations", "shots")]
+        spent = [total(own, key) for key in ("evaluations", "shots")]
         entered = [int((grid[place] == 2).sum()) for grid in (grids[arm] for arm in known.arms)]
         rows.append([client, *ends, *spent, *entered, *(number(scored, arm) for arm in known.arms)])
     columns = (
@@ -235,7 +234,7 @@ def costs(known: Record) -> Sheet:
         if line["kind"] == "end":
             continue
         arms_ = line.get("arms", {}).values()
-        shots = sum(number(said, "shots") for part in arms_ for said in part.get("clients", {}).values())
+        shots = sum(total(part.get("clients", {}).values(), "shots") for part in arms_)
         if line["kind"] == "score":
             shots = sum(said.get("shots", 0) for said in line.get("clients", {}).values())
         times = line.get("seconds", {})
@@ -252,16 +251,10 @@ def costs(known: Record) -> Sheet:
                 sum((times.get("clients") or {}).values()),
             ]
         )
-    total: list[Any] = [sum(column) for column in list(zip(*rows, strict=True))[1:]] if rows else []
-    rows += [["together", *total]] if rows else []
+    if rows:
+        rows.append(["together", *map(sum, list(zip(*rows, strict=True))[1:])])
     columns = (
         *(Column("visit"), Column("bytes up", count), Column("bytes down", count), Column("shots", count)),
         *(Column("seconds", seconds), Column("clients' seconds", seconds)),
     )
     return Sheet("costs", "seconds: of the server's clock; clients' seconds: of all clients together", columns, rows)
-
-
-def mean(said: list[Line], key: str) -> float:
-    """Over the clients that have such a number; one without a teacher has none of its."""
-    known = [value for client in said if not isnan(value := number(client, key))]
-    return fmean(known) if known else float("nan")

@@ -85,6 +85,7 @@ def answers(said: Said) -> tuple[list[Answer], Failed]:
 def adapters(said: Said, current: Arrays, *, asked: bool, any_rank: bool) -> tuple[list[Tuned], Failed]:
     """The clients' teachers; whoever sends another adapter than the current one, or than most clients do, is left out.
 
+    So is whose adapter lies on other frozen weights than those of most: averaged with them it would mean nothing.
     With `any_rank` a LoRA pair may have a rank of its own.
     """
     usable: list[Tuned] = []
@@ -102,9 +103,12 @@ def adapters(said: Said, current: Arrays, *, asked: bool, any_rank: bool) -> tup
     common = current or commonest(
         [reranked(one.arrays, dict.fromkeys(ranks(one.arrays), 0)) if any_rank else one.arrays for one in usable]
     )
+    base = Counter(one.base for one in usable).most_common(1)[0][0] if usable else ""
     for one in usable:
         wanted = reranked(common, ranks(one.arrays)) if any_rank else common
-        if fault := wrong_arrays(one.arrays, wanted, "adapter: "):
+        if one.base != base:
+            failed[one.client] = f"adapter: it lies on the LLM {one.base}, those of most clients on {base}"
+        elif fault := wrong_arrays(one.arrays, wanted, "adapter: "):
             failed[one.client] = fault
     return [one for one in usable if one.client not in failed], failed
 

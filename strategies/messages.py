@@ -79,6 +79,7 @@ class Tuned:
     client: int
     arrays: Arrays
     examples: int
+    base: str = ""  # names the frozen weights below the adapter
 
 
 @dataclass(frozen=True, kw_only=True)

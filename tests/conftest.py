@@ -184,7 +184,7 @@ def run_of():
     from server.folder import as_yaml
     from server.ledger import Ledger
 
-    def write(folder, recipe, accuracies=None, rounds=3, end="completed", **clients):
+    def write(folder, recipe, accuracies=None, rounds=3, end="completed", parameters=16, **clients):
         accuracies = accuracies or {"student": 0.8, "twin": 0.7}
         folder.mkdir(parents=True)
         (folder / "recipe.yaml").write_text(as_yaml(recipe))
@@ -195,7 +195,12 @@ def run_of():
             client = {"evaluations": 7, "shots": 0, "rho": 0.0, "teacher_loss": 0.5} | {
                 key: of(number) for key, of in clients.items()
             }
-            arm = {"reference_loss": 1 / number, "reference_accuracy": 0.5, "clients": {"0": client}}
+            arm = {
+                "reference_loss": 1 / number,
+                "reference_accuracy": 0.5,
+                "clients": {"0": client},
+                "parameters": parameters,
+            }
             arms = dict.fromkeys(accuracies, arm)
             said = {"bytes_up": 1, "bytes_down": 2, "seconds": {"round": 0.5}}
             ledger.append({"kind": "round", "round": number, "arms": arms} | said)

@@ -1,0 +1,5 @@
+# What both scripts set before they start Flower; sourced, in the repository's root.
+: "${QFLOCK_VENV:=.venv}"
+PATH=$(cd "$QFLOCK_VENV/bin" && pwd):$PATH
+export PATH FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1 FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION=1
+export FLWR_SUPEREXEC_TASK_POLL_INTERVAL=0.1 OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
