@@ -1,6 +1,7 @@
 """The ClientApp: opens a message, checks that both sides mean the same recipe, answers; failures have a reason."""
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -72,7 +73,7 @@ def visit(assignment: Assignment, recipe: Recipe, context: Context, number: int)
     from client import round as visits  # after the limit: these import the libraries that it limits
     from client.participant import participant
 
-    own = node_at(str(context.node_config.get("node", "")), recipe)
+    own = node_at(str(context.node_config.get("node", os.environ.get("QFLOCK_NODE", ""))), recipe)
     who = participant(applied(own, recipe).as_json(), number, own.path)
     if assignment.kind == "prepare":
         return visits.prepare(who, assignment, own.chosen())
