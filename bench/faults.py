@@ -202,7 +202,7 @@ def lies(here: Federation, stranger: subprocess.Popen[bytes]) -> Iterator[Row]:
     why = re.search(r"\[code: 2004\].*", here.said(f"node-{CLIENTS - 1}"))
     hello = ledger[0]["failed"].get(str(CLIENTS - 1), "")
     yield row(
-        "a node with a wrong key",
+        WRONG_KEY,
         f"the node ends with code {stranger.wait()}: {why[0] if why else 'it said nothing'}; the run does without it",
         f"prepare: client {CLIENTS - 1}: {hello.partition(';')[0]}",
         passed=whole and bool(why) and "key that is not registered" in hello,
@@ -244,13 +244,13 @@ def losses(here: Federation, key: Path, calm: Path) -> Iterator[Row]:
     story = f"round 2: took {took:.0f} s, nobody failed; else as of the run left alone"
     ending = "the run ends with the same bits" if equal else "the run ends with other bits"
     yield row(
-        "a node killed mid-round",
+        KILLED,
         f"started anew (Flower lets it in at start {starts}); round 2 asks it again; {ending}",
         story,
         passed=equal,
     )
     yield row(
-        f"a node cut off for {CUT_SECONDS:.0f} s",
+        CUT,
         f"it comes back by itself; round 2 has waited for it; {ending}",
         story,
         passed=equal and took > CUT_SECONDS / 2,
@@ -274,7 +274,7 @@ def restart(here: Federation, calm: Path) -> Row:
     stop = here.said("qflock").strip().splitlines()[-1]
     here.superlink()
     finished(here, here.qflock("resume", str(folder), "--on", "lab"), folder)
-    return resumed_row("the SuperLink killed and restarted", here, code, stop, folder, calm)
+    return resumed_row(RESTARTED, here, code, stop, folder, calm)
 
 
 def serverapp(here: Federation, calm: Path) -> Row:
@@ -287,7 +287,7 @@ def serverapp(here: Federation, calm: Path) -> Row:
     code = process.wait(timeout=LONGEST_SECONDS)
     stop = here.said("qflock").strip().splitlines()[-1]
     finished(here, here.qflock("resume", str(folder), "--on", "lab"), folder)
-    return resumed_row("the ServerApp killed", here, code, stop, folder, calm)
+    return resumed_row(NO_SERVERAPP, here, code, stop, folder, calm)
 
 
 def resumed_row(name: str, here: Federation, code: int, stop: str, folder: Path, calm: Path) -> Row:
@@ -370,6 +370,10 @@ TOLD = {
     6: ("a slow node", f"no reply within {DEADLINE_SECONDS:.0f} s"),
     7: ("a node's disk is full", "File too large"),
 }
+
+WRONG_KEY, KILLED, CUT = "a node with a wrong key", "a node killed mid-round", "a node cut off for 60 s"
+RESTARTED, NO_SERVERAPP = "the SuperLink killed and restarted", "the ServerApp killed"
+FAULTS = (WRONG_KEY, *(name for name, _ in TOLD.values()), KILLED, CUT, RESTARTED, NO_SERVERAPP)
 
 if __name__ == "__main__":
     main()

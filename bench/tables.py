@@ -15,6 +15,7 @@ from bench import (
     ablation,
     engine,
     executors,
+    faults,
     federation,
     gradients,
     kills,
@@ -113,6 +114,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "poisoning": lambda results: markdown(poisoning.table(results, "student")),
     "teacher": lambda results: f"{markdown(teacher.table(results))}\n\n{teacher.note(results)}",
     "teachers": lambda results: f"{markdown(teachers.table(results))}\n\n{teachers.note(results)}",
+    "faults": lambda results: f"{markdown(faults.table(results))}\n\n{faults.note(results)}",
     "kills": lambda results: markdown(kills.table(results)),
     "startup": lambda results: markdown(startup.table(results)),
 }

@@ -1,6 +1,6 @@
 """What a node says of itself: `node.yaml`, a file of its own.
 
-The variable QFLOCK_NODE of its environment names it, or `--node-config 'node="/etc/qflock/node.yaml"'`, which counts more.
+The node's environment names it as QFLOCK_NODE, or `--node-config 'node="/etc/qflock/node.yaml"'`, which counts more.
 
     path: rows.tsv       # its own rows; relative to this file
     executor: shots      # what runs its circuits
