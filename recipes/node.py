@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from recipes.load import checked, made, read_mapping
+from recipes.load import checked, data_path, made, read_mapping
 from recipes.schema import Recipe
 from recipes.section import Between, RecipeError, Section, shown
 
@@ -44,7 +44,7 @@ def node_at(file: str, recipe: Recipe) -> NodeConfig:
         refuse(config, recipe)
     except RecipeError as error:
         raise RecipeError(f"{path.name}: {error}") from None
-    return replace(config, path=str(path.parent / Path(config.path).expanduser())) if config.path else config
+    return replace(config, path=str(path.parent / config.path)) if data_path(config.path) else config
 
 
 def refuse(config: NodeConfig, recipe: Recipe) -> None:

@@ -61,7 +61,8 @@ def test_a_node_without_a_file_and_one_with_an_empty_group_follow_the_recipe(rec
 def test_a_path_is_relative_to_the_file_that_says_it(recipe, node):
     file = node("path: rows.tsv")
     assert node_at(str(file), recipe()).path == str(file.parent / "rows.tsv")
-    assert node_at(str(node("path: /elsewhere/x.tsv")), recipe()).path == "/elsewhere/x.tsv"
+    for elsewhere in ("/elsewhere/x.tsv", "~/x.tsv", "hf:owner/rows"):
+        assert node_at(str(node(f"path: {elsewhere}")), recipe()).path == elsewhere
 
 
 WRONG = {
@@ -183,6 +184,12 @@ def test_nodes_of_every_kind_make_one_federation_and_the_ledger_says_what_each_c
     assert sum(ledger[0]["holds"]["0"]["parts"].values()) == 30
     shots = {client: said["shots"] for client, said in ledger[-3]["arms"]["student"]["clients"].items()}
     assert shots["0"] == shots["1"] == 0 < shots["2"]
+
+
+def test_a_file_may_be_named_by_the_environment_and_the_flag_counts_more(recipe, node, run_here, monkeypatch):
+    monkeypatch.setenv("QFLOCK_NODE", str(node("executor: shots", name="a")))
+    ledger = lines(run_here("named", {"recipe": recipe("rounds=1").as_json()}, 3, nodes={1: node("{}", name="b")}))
+    assert ledger[0]["nodes"] == {"0": {"executor": "shots"}, "2": {"executor": "shots"}}
 
 
 def test_a_node_whose_rows_do_not_fit_says_why_and_is_left_out(recipe, node, run_here):
