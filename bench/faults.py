@@ -295,11 +295,12 @@ def resumed_row(name: str, here: Federation, code: int, stop: str, folder: Path,
     told = stop.replace(str(folder), "RUN")
     equal = same(folder, calm)
     bits = "the same bits" if equal else "other bits"
+    starts = sum((line["kind"], line.get("stage")) == ("prepare", "") for line in lines(folder))
     return row(
         name,
         f"the command ends with code {code}: “{told}”; resumed, the run ends with {bits}",
-        "as of the run left alone: the round that was under way is there once",
-        passed=code == 1 and "Go on with: qflock resume" in told.replace("again", "on") and equal,
+        f"{starts} hellos, one a start; every round once, as of the run left alone",
+        passed=code == 1 and "qflock resume RUN --on lab" in told and starts == 2 and equal,
     )
 
 
