@@ -12,9 +12,13 @@ import pytest
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
+from hypothesis import settings
 
 # A shell's background job ignores Ctrl-C, and so would all that a test starts and then interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+settings.load_profile("untimed")
 
 FIRST_NODE = 1000  # nodes are numbered down from here, so their order is not the order of the clients
 
