@@ -23,6 +23,7 @@ from threading import Event, Thread
 from typing import Any
 
 import psutil
+from rich.markup import escape
 from rich.table import Table
 
 from bench.kills import compared, final, same_arrays
@@ -213,11 +214,11 @@ def lies(here: Federation, stranger: subprocess.Popen[bytes]) -> Iterator[Row]:
         others = sorted(set(range(CLIENTS - 1)) - {client})
         said = line["failed"].get(str(client), "")
         admitted = line["arms"]["student"]["admitted"]
-        after = rounds[number + 1]["arms"]["student"]["admitted"] if number < 7 else None
-        back = "" if after is None else f"; round {number + 1}: {clients(after)}"
+        after = rounds.get(number + 1, {"arms": {"student": {"admitted": []}}})["arms"]["student"]["admitted"]
+        back = f"; client {client} is back in round {number + 1}" if client in after else ""
         yield row(
             name,
-            f"round {number} closes with clients {clients(admitted)}{back}",
+            f"round {number} closes with clients {', '.join(map(str, admitted))}{back}",
             f"round {number}: client {client}: {said}",
             passed=whole and admitted == others and wanted in said,
         )
@@ -308,10 +309,6 @@ def row(name: str, what: str, ledger: str, *, passed: bool) -> Row:
     return {"fault": name, "happened": what, "ledger": ledger, "passed": bool(passed)}
 
 
-def clients(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers))
-
-
 def reached(folder: Path, number: int) -> bool:
     """Whether a round is in the ledger."""
     return any(line["kind"] == "round" and line["round"] == number for line in lines(folder))
@@ -351,7 +348,8 @@ def table(results: dict[str, Any]) -> Table:
     for name in ("fault", "what happened", "what the ledger says", "as it must be"):
         drawn.add_column(name)
     for one in results["rows"]:
-        drawn.add_row(one["fault"], one["happened"], one["ledger"], "yes" if one["passed"] else "no")
+        said = map(escape, (one["fault"], one["happened"], one["ledger"]))
+        drawn.add_row(*said, "yes" if one["passed"] else "no")
     return drawn
 
 
