@@ -34,7 +34,7 @@ demo: setup  ## run RECIPE in containers: builds, starts, runs, fetches the fold
 	$(BIN)/qflock up $(RECIPE) $(SET:%=--set %)
 
 test: setup  ## the tests that need nothing beyond this machine
-	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not (processes or hub or network or trackers or browser or docker)' tests
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not (processes or hub or network or trackers or browser or docker or faults)' tests
 
 test-processes: setup  ## a federation on real Flower processes, one of which is killed
 	$(BIN)/python -m pytest -m processes tests
@@ -51,6 +51,16 @@ test-docker: setup  ## the images, and a federation of three nodes in containers
 	@docker version >/dev/null || { echo 'test-docker needs a Docker engine, and none answers: start one' >&2; exit 1; }
 	$(BIN)/python -m pytest -m docker tests
 
+test-faults: setup  ## a federation of real processes in which every fault happens: lies, losses, a full disk, a wrong key
+	$(BIN)/python -m pytest -m faults tests
+
+lock: setup  ## write deploy/requirements.lock: every dependency but torch, with hashes
+	$(BIN)/uv pip compile pyproject.toml --constraints deploy/constraints.txt --excludes deploy/cuda.txt --universal --python-version 3.11 \
+	    --no-emit-package torch --generate-hashes --no-annotate --custom-compile-command 'make lock' --quiet --output-file deploy/requirements.lock
+
+audit: setup  ## whether a pinned version has a known vulnerability; needs the internet
+	$(BIN)/python -m deploy.audit
+
 check: setup  ## format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -58,6 +68,7 @@ check: setup  ## format, lint and types
 
 bench: setup  ## time starting, fits, gradients, a round and a run, beside bare Flower and other simulators
 	$(BIN)/python -m bench.startup
+	$(BIN)/python -m bench.report
 	$(BIN)/python -m bench.engine
 	$(BIN)/python -m bench.gradients
 	$(BIN)/python -m bench.noisy
@@ -92,6 +103,10 @@ qd-llm: setup  ## QD-LLM's tables, figure and speed: every method and study over
 
 qfed: setup  ## run every recipe of QFed, hours in all, and write the tables into bench/README.md
 	$(BIN)/python -m bench.qfed_study --jobs 1
+	$(BIN)/python -m bench.tables
+
+bench-faults: setup  ## make every fault happen that a node can have, and write the table of what became of the run
+	$(BIN)/python -m bench.faults
 	$(BIN)/python -m bench.tables
 
 bench-kills: setup  ## kill -9 each part of a run at ten moments, resume, compare; goes on where it was stopped

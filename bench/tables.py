@@ -18,6 +18,7 @@ from bench import (
     distillation,
     engine,
     executors,
+    faults,
     federation,
     gradients,
     kills,
@@ -29,6 +30,7 @@ from bench import (
     qdllm,
     qfed,
     qfed_study,
+    report,
     reviews,
     sensitivity,
     startup,
@@ -39,6 +41,7 @@ from bench import (
 from recipes.section import InputError
 from server.effects import table as parts
 from server.tables import markdown
+from server.verify import verify
 
 BENCH = Path(__file__).parent
 PAGES = (BENCH.parent / "README.md", BENCH / "README.md")
@@ -128,13 +131,16 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "poisoning": lambda results: markdown(poisoning.table(results, "student")),
     "teacher": lambda results: f"{markdown(teacher.table(results))}\n\n{teacher.note(results)}",
     "teachers": lambda results: f"{markdown(teachers.table(results))}\n\n{teachers.note(results)}",
+    "faults": lambda results: f"{markdown(faults.table(results))}\n\n{faults.note(results)}",
     "kills": lambda results: markdown(kills.table(results)),
+    "report": lambda results: f"{markdown(report.table(results))}\n\n{report.note(results)}",
     "startup": lambda results: markdown(startup.table(results)),
 }
 
 DIGESTS: dict[str, Callable[[Path], str]] = {
     "systems": lambda results: f"{markdown(systems.table(results))}\n\n{systems.note(results)}",
     "helped": systems.helped,
+    "verify": lambda results: verify(results).markdown(),  # a folder without runs
 }
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def main(grid: Grid, context: Context) -> None:
     from quantum.threads import limit_threads
 
     limit_threads(recipe.threads)
-    from server import checkpoint, prepare
+    from server import checkpoint, gate, prepare
     from server.ensemble import Ensemble
     from server.folder import current_folder, run_name
     from server.ledger import Ledger, lines
@@ -48,7 +48,9 @@ def main(grid: Grid, context: Context) -> None:
         state = checkpoint.newest(folder, recipe.digest())
         ledger.rewind(state.round if state else 0)
         ledger.followers = followers(recipe, folder, lines(folder))
-        roster = Roster(grid, recipe, run, reference.corpus)
+        most_bytes = gate.most_bytes(recipe, reference)
+        gate.close(most_bytes)
+        roster = Roster(grid, recipe, run, reference.corpus, most_bytes)
         roster.meet(ledger.append)
         if state is None:
             shared = prepare.agree(grid, recipe, run, roster, reference.stages, ledger.append)

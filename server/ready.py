@@ -6,6 +6,7 @@ from data.divided import SOURCES, folder_of
 from data.images import PUBLISHED
 from data.images import folder_of as images_at
 from data.kmers import refuse_foreign, shortened
+from data.own import refuse_other_classes
 from data.split import deal
 from quantum.arms import arms
 from quantum.executor import executor
@@ -34,6 +35,7 @@ def ready(recipe: Recipe, *, fetch: bool) -> int:
     n_classes = CLASSES.get(recipe.data.corpus, 2)
     if fetch or at_hand(recipe):
         corpus = load(recipe.data, recipe.seed)
+        refuse_other_classes(corpus, recipe)
         deal(corpus, recipe.data, recipe.clients, recipe.seed)
         n_classes = len(corpus.classes)
         if recipe.features.encoder == "kmers" or recipe.words()[0]:

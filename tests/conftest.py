@@ -75,8 +75,8 @@ class FakeGrid(Grid):
 class RealClients:
     """The app's own ClientApp, called as a node would call it; `act` may answer in its place."""
 
-    def __init__(self, run_config, clients, act=None):
-        self.run_config, self.clients, self.act = run_config, clients, act
+    def __init__(self, run_config, clients, act=None, nodes=None):
+        self.run_config, self.clients, self.act, self.nodes = run_config, clients, act, nodes or {}
 
     def __call__(self, client, message):
         from client.app import app
@@ -84,6 +84,7 @@ class RealClients:
         if self.act and (said := self.act(client, message)) is not None:
             return said
         node = {"partition-id": client, "num-partitions": self.clients}
+        node |= {"node": str(self.nodes[client])} if client in self.nodes else {}
         context = Context(
             run_id=1,
             node_id=message.metadata.dst_node_id,
@@ -94,11 +95,14 @@ class RealClients:
         return app(message, context)
 
 
-def whole_run(run_config, clients, shuffle=0, act=None):
-    """The ServerApp against the ClientApp, all in this process; the run's folder is $QFLOCK_RUN."""
+def whole_run(run_config, clients, shuffle=0, act=None, nodes=None):
+    """The ServerApp against the ClientApp, all in this process; the run's folder is $QFLOCK_RUN.
+
+    `nodes`: client → its node.yaml.
+    """
     from server.app import app
 
-    grid = FakeGrid(RealClients(run_config, clients, act), clients, shuffle)
+    grid = FakeGrid(RealClients(run_config, clients, act, nodes), clients, shuffle)
     app(grid, Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=run_config))
     return grid
 
@@ -166,13 +170,13 @@ def run_here(monkeypatch, tmp_path):
 
     monkeypatch.setattr("strategies.exchange.POLL_SECONDS", 0.001)
 
-    def run(name, run_config, clients, shuffle=0, act=None):
+    def run(name, run_config, clients, shuffle=0, act=None, nodes=None):
         folder = tmp_path / name
         (folder / "logs").mkdir(parents=True, exist_ok=True)
         monkeypatch.setenv("QFLOCK_RUN", str(folder))
         monkeypatch.setenv("QFLOCK_MEMORY", str(folder / "memory"))
         participant.cache_clear()  # as in a new process
-        whole_run(run_config, clients, shuffle, act)
+        whole_run(run_config, clients, shuffle, act, nodes)
         return folder
 
     return run
