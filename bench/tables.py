@@ -13,6 +13,9 @@ from typing import Any
 
 from bench import (
     ablation,
+    deployed,
+    distill,
+    distillation,
     engine,
     executors,
     faults,
@@ -109,6 +112,18 @@ TABLES: dict[str, Callable[[Results], str]] = {
             qdllm.note(results),
         ]
     ),
+    "qdllm-deployed": lambda results: "\n\n".join(
+        [
+            markdown(deployed.table(results)),
+            "![the same as bars](bench/results/qdllm-deployed.png)",
+            deployed.note(results),
+        ]
+    ),
+    **{
+        f"qdllm-{study}": lambda results: f"{markdown(distillation.table(results))}\n\n{distillation.note(results)}"
+        for study in distillation.STUDIES
+    },
+    "distill": lambda results: f"{markdown(distill.table(results))}\n\n{distill.note(results)}",
     "plateau": lambda results: markdown(plateau.table(results)),
     "engine": lambda results: markdown(engine.table(results)),
     "noisy": lambda results: markdown(noisy.table(results)),

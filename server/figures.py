@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from server.classes import Matrix
 from server.drawing import INK, Drawing
 from server.record import STUDENT, TWIN
+from strategies.classes import Matrix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

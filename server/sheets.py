@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from server.classes import by_class, macro_f1
 from server.ledger import Line
 from server.page import Column, Sheet
 from server.record import STUDENT, TWIN, Record, mean, number, total
 from server.run_figures import admitted, class_names
 from server.summary import ALONE
+from strategies.classes import by_class, macro
 
 
 def percent(value: float) -> str:
@@ -37,10 +37,11 @@ def arms(known: Record) -> Sheet:
     scored = known.score.get("arms", {})
     names = list(dict.fromkeys([STUDENT, TWIN, *known.arms])) if STUDENT in known.arms else known.arms
     rows = [arm_row(known, name, scored.get(name, {})) for name in names]
-    blank = [None] * 6
+    blank = [None] * 8
     rows += [[name, number(known.score, name), *blank] for name in ALONE if known.score.get(name) is not None]
     columns = (
-        *(Column("row"), Column("accuracy", percent), Column("loss, nats", nats), Column("macro F1", nats)),
+        *(Column("row"), Column("accuracy", percent), Column("loss, nats", nats)),
+        *(Column(f"macro {name}", nats) for name in ("F1", "precision", "recall")),
         *(Column("parameters", count), Column("evaluations", count), Column("shots", count), Column("note")),
     )
     return Sheet("arms", "on the clients' test rows, pooled", columns, rows)
@@ -49,9 +50,9 @@ def arms(known: Record) -> Sheet:
 def arm_row(known: Record, name: str, scored: Line) -> list[Any]:
     """One arm; a twin that was not trained has a row that says so."""
     if name not in known.arms:
-        return [name, *[None] * 6, "not trained: student.twin is false"]
+        return [name, *[None] * 8, "not trained: student.twin is false"]
     visits, trained = [said for _, _, said in known.visits(name)], known.trained(name)
-    matrix = scored.get("confusion")
+    means = macro(matrix) if (matrix := scored.get("confusion")) else {}
     spent = [total(visits, key) for key in ("evaluations", "shots")]
     size = number(trained[-1][1], "parameters") if trained else None
     note = "" if scored else "not scored yet"
@@ -59,7 +60,7 @@ def arm_row(known: Record, name: str, scored: Line) -> list[Any]:
         name,
         number(scored, "accuracy"),
         number(scored, "loss"),
-        macro_f1(matrix) if matrix else None,
+        *(means.get(key) for key in ("f1", "precision", "recall")),
         size,
         *spent,
         note,
