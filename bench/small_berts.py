@@ -1,8 +1,9 @@
 """Small BERT-like students of an LLM, after four published objectives, built here: nothing is downloaded for them.
 
 Each is a transformer encoder of two layers over the LLM's own tokens and frozen token embeddings, and is taught by the
-LLM's soft labels and by what it computes inside (bench/inside.py). Departures from all four papers: the student does not start from a pretrained one, the
-teacher is causal, and its states are normalised, because an LLM's first token is a hundred times as long as the others.
+LLM's soft labels and by what it computes inside (bench/inside.py). Departures from all four papers: the student does
+not start from a pretrained one, the teacher is causal, and its states are normalised, because an LLM's first token is a
+hundred times as long as the others.
 B texts, S tokens, D numbers of the LLM's token, W of the student's, M layers, H heads, K classes.
 """
 

@@ -160,18 +160,18 @@ def test_what_the_llm_computes_inside_is_transformers_own(inside, tiny_llm):
 @pytest.mark.parametrize("name", RIVALS)
 def test_a_rival_learns_and_repeats_itself(name, inside):
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, 400)
+    labels = rng.integers(0, 2, 260)
     texts = [" ".join(rng.choice(["good", "fine", "so"] if y else ["bad", "poor", "so"], 6)) for y in labels]
-    x = rng.normal(size=(400, 5)) + np.outer(2 * labels - 1, [1.0, 0, 0, 0, 0])
+    x = rng.normal(size=(260, 5)) + np.outer(2 * labels - 1, [1.0, 0, 0, 0, 0])
     config = StudentConfig(kind="layered", readout="dense", entanglement="circular", qubits=4, reps=2)
-    one, soft = student(config, 2, columns=5), np.where(np.eye(2)[labels[:300]] > 0, 0.8, 0.2)
-    inside.read(texts[:300])
-    task = Task(texts[:300], x[:300], labels[:300], soft, 2.0, inside, 2, one, 0)
+    one, soft = student(config, 2, columns=5), np.where(np.eye(2)[labels[:200]] > 0, 0.8, 0.2)
+    inside.read(texts[:200])
+    task = Task(texts[:200], x[:200], labels[:200], soft, 2.0, inside, 2, one, 0)
     fitted, again = (RIVALS[name](task) for _ in range(2))
-    probs = fitted.answer(texts[300:], x[300:])
-    assert np.array_equal(probs, again.answer(texts[300:], x[300:]))
+    probs = fitted.answer(texts[200:], x[200:])
+    assert np.array_equal(probs, again.answer(texts[200:], x[200:]))
     assert np.allclose(probs.sum(1), 1)
-    assert (probs.argmax(1) == labels[300:]).mean() > 0.6
+    assert (probs.argmax(1) == labels[200:]).mean() > 0.6
     if name.startswith("MLP"):
         assert fitted.parameters == pytest.approx(task.student.parameters, rel=0.1)
 
