@@ -46,13 +46,20 @@ class Compose:
         return told([*self.words, *words], seconds, self.env)
 
     def container(self, service: str) -> str | None:
-        """The id of a service's running container."""
-        return self("ps", "--quiet", service).strip() or None
+        """The id of a service's running container; the older command also lists those that have ended."""
+        known = self("ps", "--quiet", service).split()
+        filters = [word for one in known for word in ("--filter", f"id={one}")]
+        running = told(["docker", "ps", "--quiet", "--no-trunc", *filters], ASK_SECONDS).split() if known else []
+        return running[0] if running else None
+
+    def build(self) -> None:
+        """The images, where they are not as the files say."""
+        self("build", seconds=BUILD_SECONDS)
 
     def up(self, clients: int) -> str:
         """Build, start, wait until the SuperLink is well; the operator's container."""
         self.env["QFLOCK_CLIENTS"] = str(plain(clients, self.env.get("COMPOSE_PROFILES", "")))
-        self("build", seconds=BUILD_SECONDS)
+        self.build()
         self("up", "--detach", "--remove-orphans")
         operator = self.container("operator")
         if operator is None:
