@@ -139,6 +139,15 @@ def test_a_place_stays_taken_through_exec_as_a_node_begins(tmp_path):
     process.wait()
 
 
+def test_a_node_with_a_file_of_its_own_begins_with_it(tmp_path, monkeypatch):
+    for name, value in (("SUPERLINK", "superlink:8000"), ("AUTHORITY", "ca.crt"), ("NODES", str(tmp_path))):
+        monkeypatch.setenv(f"QFLOCK_{name}", value)
+    assert node.command(1, tmp_path / "key")[-1] == "partition-id=1"
+    (tmp_path / "client-001.yaml").write_text("executor: exact\n")
+    assert node.command(1, tmp_path / "key")[-1] == f'partition-id=1 node="{tmp_path}/client-001.yaml"'
+    assert node.command(0, tmp_path / "key")[-1] == "partition-id=0"
+
+
 def test_a_key_counts_once_the_operator_wrote_down_that_very_key(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(operator, "register", lambda link, key: asked.append(key.read_bytes()))
