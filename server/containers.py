@@ -26,6 +26,7 @@ from strategies.failure import RunFailedError
 
 FILE = APP / "docker-compose.yml"
 USER = 10001  # as in deploy/Dockerfile
+MOUNTED = ("QFLOCK_DATA", "QFLOCK_NODES")  # folders of this machine
 EXTRA = ("gpu", "ibm")  # profiles, each a node more
 DEFAULT_CLIENTS = 3
 ASK_SECONDS, BUILD_SECONDS, MOVE_SECONDS = 20.0, 3600.0, 600.0
@@ -36,7 +37,9 @@ class Compose:
     """Docker, and its Compose, of either version, for docker-compose.yml."""
 
     def __init__(self) -> None:
-        self.env = dict(os.environ)
+        self.env = os.environ | {
+            name: str(Path(os.environ[name]).absolute()) for name in MOUNTED if os.environ.get(name)
+        }
         self.words = [*compose_command(), "--project-directory", str(APP), "--file", str(FILE)]
         if not FILE.is_file():
             raise RunFailedError(f"{FILE} is not there: containers need a clone of the repository, and qflock from it")
