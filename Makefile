@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export FLWR_TELEMETRY_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-processes test-docker test-extras demo check bench bench-poisoning bench-kills bench-qfed bench-teacher reviews llm-qfl teachers ablation sensitivity tables clean
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 17
@@ -34,18 +34,32 @@ demo: setup  ## run RECIPE in containers: builds, starts, runs, fetches the fold
 	$(BIN)/qflock up $(RECIPE) $(SET:%=--set %)
 
 test: setup  ## the tests that need nothing beyond this machine
-	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not processes and not hub and not network and not docker' tests
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not (processes or hub or network or trackers or browser or docker or faults)' tests
 
 test-processes: setup  ## a federation on real Flower processes, one of which is killed
 	$(BIN)/python -m pytest -m processes tests
+
+test-extras: setup  ## the tests that reach the package index or need optional extras (600 MB), which it installs
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[dev,extras]'
+	$(BIN)/python -m pytest -m 'hub or network or trackers' tests
+
+test-pages: setup  ## the pages in Chromium at two widths, with axe-core, which it installs with npm
+	npm install --silent --no-save --prefix $(VENV)/axe axe-core@4
+	QFLOCK_AXE=$(VENV)/axe/node_modules/axe-core/axe.min.js $(BIN)/python -m pytest -m browser tests
 
 test-docker: setup  ## the images, and a federation of three nodes in containers; needs a Docker engine
 	@docker version >/dev/null || { echo 'test-docker needs a Docker engine, and none answers: start one' >&2; exit 1; }
 	$(BIN)/python -m pytest -m docker tests
 
-test-extras: setup  ## the tests that reach the package index or need the extra `hub` (279 MB), which it installs
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[dev,hub]'
-	$(BIN)/python -m pytest -m 'hub or network' tests
+test-faults: setup  ## a federation of real processes in which every fault happens: lies, losses, a full disk, a wrong key
+	$(BIN)/python -m pytest -m faults tests
+
+lock: setup  ## write deploy/requirements.lock: every dependency but torch, with hashes
+	$(BIN)/uv pip compile pyproject.toml --constraints deploy/constraints.txt --excludes deploy/cuda.txt --universal --python-version 3.11 \
+	    --no-emit-package torch --generate-hashes --no-annotate --custom-compile-command 'make lock' --quiet --output-file deploy/requirements.lock
+
+audit: setup  ## whether a pinned version has a known vulnerability; needs the internet
+	$(BIN)/python -m deploy.audit
 
 check: setup  ## format, lint and types
 	$(BIN)/ruff format --check .
@@ -54,6 +68,7 @@ check: setup  ## format, lint and types
 
 bench: setup  ## time starting, fits, gradients, a round and a run, beside bare Flower and other simulators
 	$(BIN)/python -m bench.startup
+	$(BIN)/python -m bench.report
 	$(BIN)/python -m bench.engine
 	$(BIN)/python -m bench.gradients
 	$(BIN)/python -m bench.noisy
@@ -76,6 +91,14 @@ bench-qfed: setup  ## time a step of the generator beside TorchQuantum, measure 
 	$(BIN)/python -m bench.qfed
 	$(BIN)/python -m bench.qfed --clients 60
 	$(BIN)/python -m bench.plateau
+	$(BIN)/python -m bench.tables
+
+qfed: setup  ## run every recipe of QFed, hours in all, and write the tables into bench/README.md
+	$(BIN)/python -m bench.qfed_study --jobs 1
+	$(BIN)/python -m bench.tables
+
+bench-faults: setup  ## make every fault happen that a node can have, and write the table of what became of the run
+	$(BIN)/python -m bench.faults
 	$(BIN)/python -m bench.tables
 
 bench-kills: setup  ## kill -9 each part of a run at ten moments, resume, compare; goes on where it was stopped

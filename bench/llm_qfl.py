@@ -47,10 +47,10 @@ SEEDS = 3
 
 def main() -> None:
     """Run what is missing; a results file a study grows by each recipe."""
-    said = asked("bench.llm_qfl", __doc__, seeds=SEEDS, results=FOLDER)
-    for study, rows in STUDIES.items():
+    said = asked("bench.llm_qfl", __doc__, seeds=SEEDS, results=FOLDER, only=list(STUDIES))
+    for study in said.only:
         found = []
-        for recipe, changes in rows:
+        for recipe, changes in STUDIES[study]:
             outcomes = finish(planned(recipe, [changes], range(said.seeds), said.runs_dir), said.jobs)
             found.append(measured(recipe, changes, outcomes))
             write({"schema": 1, "rows": found}, said.results / f"{study}.json")

@@ -15,11 +15,15 @@ from server.outcome import Outcome
 Results = dict[str, Any]
 
 
-def asked(prog: str, about: str | None, *, seeds: int, results: Path, recipe: str = "") -> argparse.Namespace:
+def asked(
+    prog: str, about: str | None, *, seeds: int, results: Path, recipe: str = "", only: Sequence[str] = ()
+) -> argparse.Namespace:
     """What to run, how often, how many at once, and where to write; on SIGTERM what was started is ended."""
     words = argparse.ArgumentParser(prog=prog, description=(about or "").split("\n")[0])
     if recipe:
         words.add_argument("--recipe", default=recipe)
+    if only:
+        words.add_argument("--only", nargs="+", default=only, choices=only, help="some of the studies")
     words.add_argument("--seeds", type=int, default=seeds)
     words.add_argument("--jobs", type=int, help="runs side by side, instead of one a core")
     words.add_argument("--runs-dir", type=Path, default=Path("runs"))

@@ -1,11 +1,13 @@
 """The tables of both README files, written from bench/results/*.json: `python -m bench.tables`, or `make tables`.
 
-A table stands between `<!-- table: NAME -->` and `<!-- /table -->`, and NAME.json holds its numbers.
+A table stands between `<!-- table: NAME -->` and `<!-- /table -->`, and NAME.json holds its numbers. Every file has its
+place in one of the two: short ones in README.md, long ones in bench/README.md. DIGESTS are drawn of several files.
 """
 
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from bench import (
     deploy,
     engine,
     executors,
+    faults,
     federation,
     gradients,
     kills,
@@ -24,15 +27,19 @@ from bench import (
     processes,
     qdllm,
     qfed,
+    qfed_study,
+    report,
     reviews,
     sensitivity,
     startup,
+    systems,
     teacher,
     teachers,
 )
 from recipes.section import InputError
 from server.effects import table as parts
 from server.tables import markdown
+from server.verify import verify
 
 BENCH = Path(__file__).parent
 PAGES = (BENCH.parent / "README.md", BENCH / "README.md")
@@ -55,6 +62,8 @@ def rendered(text: str, results: Path) -> str:
 
 def table(name: str, results: Path) -> str:
     """One table as Markdown."""
+    if name in DIGESTS:
+        return DIGESTS[name](results)
     path = results / f"{name}.json"
     if name not in TABLES or not path.is_file():
         raise InputError(f"a README.md has a table {name}, but there is no {path.name} that bench.tables can draw")
@@ -64,6 +73,12 @@ def table(name: str, results: Path) -> str:
 def named(text: str) -> list[str]:
     """The tables that a text has room for."""
     return [block[2] for block in BLOCK.finditer(text)]
+
+
+def pictured(study: str, results: Results) -> str:
+    """A study of QFed with the curves beside it, in the page that lies beside results/."""
+    parts = markdown(qfed_study.table(results)), f"![accuracy by round](results/{study}.png)", qfed_study.note(results)
+    return "\n\n".join(parts)
 
 
 TABLES: dict[str, Callable[[Results], str]] = {
@@ -76,10 +91,11 @@ TABLES: dict[str, Callable[[Results], str]] = {
         study: lambda results: f"{markdown(llm_qfl.table(results))}\n\n{llm_qfl.note(results)}"
         for study in llm_qfl.STUDIES
     },
+    **{study: partial(pictured, study) for study in qfed_study.studies()},
     "sensitivity": lambda results: "\n\n".join(
         [
             markdown(sensitivity.table(results)),
-            "![the same as a heat map](bench/results/sensitivity.png)",
+            "![the same as a heat map](results/sensitivity.png)",
             markdown(sensitivity.stops(results)),
             sensitivity.note(results),
         ]
@@ -102,8 +118,16 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "poisoning": lambda results: markdown(poisoning.table(results, "student")),
     "teacher": lambda results: f"{markdown(teacher.table(results))}\n\n{teacher.note(results)}",
     "teachers": lambda results: f"{markdown(teachers.table(results))}\n\n{teachers.note(results)}",
+    "faults": lambda results: f"{markdown(faults.table(results))}\n\n{faults.note(results)}",
     "kills": lambda results: markdown(kills.table(results)),
+    "report": lambda results: f"{markdown(report.table(results))}\n\n{report.note(results)}",
     "startup": lambda results: markdown(startup.table(results)),
+}
+
+DIGESTS: dict[str, Callable[[Path], str]] = {
+    "systems": lambda results: f"{markdown(systems.table(results))}\n\n{systems.note(results)}",
+    "helped": systems.helped,
+    "verify": lambda results: verify(results).markdown(),  # a folder without runs
 }
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The ClientApp: opens a message, checks that both sides mean the same recipe, answers; failures have a reason."""
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,12 +11,15 @@ from flwr.clientapp import ClientApp
 from client.site import allowance
 from quantum.paid import HardwareError
 from recipes.load import from_run_config
+from recipes.node import applied, node_at
 from recipes.schema import Recipe
 from recipes.section import RecipeError
 from strategies.messages import Assignment, Halt, Refusal, Reply
 from strategies.wire import assigned, check_flower, reply
 
 log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
+
+LONGEST_REASON = 1000  # letters
 
 app = ClientApp()
 
@@ -42,19 +46,24 @@ def answer(message: Message, context: Context) -> Message:
     """Do what the assignment says. Whatever goes wrong becomes one line for the ledger, and a traceback in this log."""
     number = int(context.node_config.get("partition-id", -1))
     try:
-        return reply(visit(assigned(message), context, number), message)
+        check_flower("this node")
+        recipe = from_run_config(context.run_config)
+        return reply(visit(assigned(message), recipe, context, number), message, recipe.digest())
     except HardwareError as error:
         log.warning("client %d: %s", number, error)
-        return reply(Halt(client=number, reason=str(error)), message)
+        return reply(Halt(client=number, reason=one_line(error)), message, "")
     except Exception as error:  # the door between a client and the federation
         log.exception("client %d cannot do its assignment", number)
-        return reply(Refusal(client=number, reason=f"{type(error).__name__}: {' '.join(str(error).split())}"), message)
+        return reply(Refusal(client=number, reason=f"{type(error).__name__}: {one_line(error)}"), message, "")
 
 
-def visit(assignment: Assignment, context: Context, number: int) -> Reply:
+def one_line(error: Exception) -> str:
+    """What an error says, as far as a ledger takes it."""
+    return " ".join(str(error).split())[:LONGEST_REASON]
+
+
+def visit(assignment: Assignment, recipe: Recipe, context: Context, number: int) -> Reply:
     """Check, limit the threads before anything is computed, then go to work."""
-    check_flower("this node")
-    recipe = from_run_config(context.run_config)
     asked = float(context.run_config.get("spend", 0))
     assignment = replace(assignment, spend_seconds=allowance(asked, recipe.clients))
     check(assignment, recipe, number, int(context.node_config.get("num-partitions", recipe.clients)))
@@ -64,8 +73,12 @@ def visit(assignment: Assignment, context: Context, number: int) -> Reply:
     from client import round as visits  # after the limit: these import the libraries that it limits
     from client.participant import participant
 
-    kinds: dict[str, Callable[..., Reply]] = {"prepare": visits.prepare, "train": visits.train, "score": visits.score}
-    return kinds[assignment.kind](participant(recipe.as_json(), number), assignment)
+    own = node_at(str(context.node_config.get("node", os.environ.get("QFLOCK_NODE", ""))), recipe)
+    who = participant(applied(own, recipe).as_json(), number, own.path)
+    if assignment.kind == "prepare":
+        return visits.prepare(who, assignment, own.chosen())
+    kinds: dict[str, Callable[..., Reply]] = {"train": visits.train, "score": visits.score}
+    return kinds[assignment.kind](who, assignment)
 
 
 def check(assignment: Assignment, recipe: Recipe, number: int, nodes: int) -> None:

@@ -18,6 +18,7 @@ from client.participant import Participant
 from data.whole import write_whole
 from recipes.section import InputError
 from strategies.messages import Assignment, Tuned
+from teacher.models import below
 from teacher.protocol import Teacher
 from teacher.soft_labels import held_out
 
@@ -77,7 +78,8 @@ def attend(who: Participant, assignment: Assignment) -> tuple[Lessons, list[Tune
     if not tunes:
         return kept, [], note
     arrays = {name: array for name, array in teacher.adapter().items() if travels(name, config.federate)}
-    return kept, [Tuned(client=who.number, arrays=arrays, examples=len(who.share.train))], note
+    tuned = Tuned(client=who.number, arrays=arrays, examples=len(who.share.train), base=below(config))
+    return kept, [tuned], note
 
 
 def travels(name: str, federate: str) -> bool:

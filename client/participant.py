@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from client.site import site
 from data.corpus import Corpus, load
+from data.own import own_rows
 from data.split import Deal, Rows, deal
 from data.stages import Stage, arrays_of, through
 from quantum.arms import arms
@@ -17,7 +18,7 @@ from quantum.executor import Executor, executor, visit_seed
 from quantum.reduction import TrainedReduction, stages
 from quantum.student import Student
 from recipes.load import load as load_recipe
-from recipes.schema import UNSTAGED, Recipe
+from recipes.schema import UNSTAGED, DataConfig, Recipe
 from strategies.messages import Arrays, Assignment, Counts
 from teacher.encoders import encoder
 from teacher.protocol import Teacher, teacher
@@ -26,11 +27,15 @@ from teacher.protocol import Teacher, teacher
 class Participant:
     """What client `number` of a recipe holds. Texts never leave it."""
 
-    def __init__(self, recipe: Recipe, number: int) -> None:
-        corpus, dealt = dealt_corpus(recipe.as_json())
-        self.recipe, self.number = recipe, number
+    def __init__(self, recipe: Recipe, number: int, path: str = "") -> None:
+        """With a path, its rows are those there, and not its share of the recipe's corpus."""
+        self.recipe, self.number, self.path = recipe, number, path
+        if path:
+            corpus, self.share, self.public = own_rows(path, recipe, number)
+        else:
+            corpus, dealt = dealt_corpus(recipe.data, recipe.clients, recipe.seed)
+            self.share, self.public = dealt.shares[number], dealt.public
         self.corpus_digest = corpus.digest
-        self.share, self.public = dealt.shares[number], dealt.public
         self.classes, self.n_classes = corpus.classes, len(corpus.classes)
         staged = recipe.student.kind not in UNSTAGED
         self.stages: list[Stage] = stages(recipe, encoder(recipe.features), self.n_classes) if staged else []
@@ -99,14 +104,13 @@ class Participant:
 
 
 @lru_cache(maxsize=1)
-def dealt_corpus(recipe_json: str) -> tuple[Corpus, Deal]:
+def dealt_corpus(config: DataConfig, clients: int, seed: int) -> tuple[Corpus, Deal]:
     """The corpus and who holds what; every client of a process shares it."""
-    recipe = load_recipe(recipe_json)
-    corpus = load(recipe.data, recipe.seed)
-    return corpus, deal(corpus, recipe.data, recipe.clients, recipe.seed)
+    corpus = load(config, seed)
+    return corpus, deal(corpus, config, clients, seed)
 
 
 @lru_cache(maxsize=64)
-def participant(recipe_json: str, number: int) -> Participant:
+def participant(recipe_json: str, number: int, path: str = "") -> Participant:
     """The participant of this process; several clients may live in one."""
-    return Participant(load_recipe(recipe_json), number)
+    return Participant(load_recipe(recipe_json), number, path)

@@ -3,6 +3,7 @@
 import logging
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,18 +21,19 @@ from strategies.messages import Answer, Assignment, Report, Score, Tuned
 log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
 
 
-def prepare(who: Participant, assignment: Assignment) -> Answer:
-    """Say hello, or answer with this client's part of a feature stage."""
+def prepare(who: Participant, assignment: Assignment, chosen: dict[str, str] | None = None) -> Answer:
+    """Say hello and what the node has chosen, or answer with this client's part of a feature stage."""
     began = time.monotonic()
-    if assignment.corpus_digest not in ("", who.corpus_digest):
+    if assignment.corpus_digest not in ("", who.corpus_digest) and not who.path:
         raise DataError(
             f"this node holds rows {who.corpus_digest} of corpus {who.recipe.data.corpus}, the server rows "
             f"{assignment.corpus_digest}: give both the same files"
         )
     arrays = who.statistics(assignment.stage, assignment.shared) if assignment.stage else {}
     examples = len(who.share.train.labels)
-    holds = {} if assignment.stage else who.holds()
-    return Answer(client=who.number, examples=examples, arrays=arrays, seconds=time.monotonic() - began, holds=holds)
+    seconds = time.monotonic() - began
+    said = Answer(client=who.number, examples=examples, arrays=arrays, seconds=seconds)
+    return said if assignment.stage else replace(said, holds=who.holds(), chosen=chosen or {})
 
 
 def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:

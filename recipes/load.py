@@ -139,7 +139,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise RecipeError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     mapping = parse(text, path.name)
     if not isinstance(mapping, dict):
-        raise RecipeError(f"{path.name}: holds {shown(mapping)}; a recipe is lines of key: value")
+        raise RecipeError(f"{path.name}: holds {shown(mapping)}; it must be lines of key: value")
     return mapping
 
 
@@ -210,20 +210,23 @@ def kept_as(value: Any, hint: Any) -> Any:
     return float(value) if fractional(value, hint) else value
 
 
-def checked(mapping: Any, where: str, section: type[Section] = Recipe, prefix: str = "") -> dict[str, Any]:
-    """The mapping itself, once every key in it is one that the schema knows."""
+def checked(
+    mapping: Any, where: str, section: type[Section] = Recipe, prefix: str = "", root: type[Section] | None = None
+) -> dict[str, Any]:
+    """The mapping itself, once every key in it is one that the schema knows; `root` is the outermost section."""
+    root = root or section
     if not isinstance(mapping, dict):
         raise RecipeError(f"{where}{prefix.rstrip('.') or 'it'} is {shown(mapping)}; it must be a group of keys")
     for key, value in mapping.items():
         if key not in hints(section):
             here = [f"{prefix}{name}" for name in hints(section)]
-            guess = near(key, here) or near(key, list(every_key(Recipe)))
+            guess = near(key, here) or near(key, list(every_key(root)))
             said = key if key.isprintable() else shown(key)
             raise RecipeError(
                 f"{where}{prefix}{said} is not a key.{guess or ' Keys here: ' + ', '.join(hints(section))}"
             )
         if is_section(hints(section)[key]):
-            checked(value, where, hints(section)[key], f"{prefix}{key}.")
+            checked(value, where, hints(section)[key], f"{prefix}{key}.", root)
     return mapping
 
 

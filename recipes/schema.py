@@ -352,6 +352,20 @@ class StopConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NodesConfig(Section):
+    """What a node may choose for itself, in a file of its own; recipes/node.py."""
+
+    classes: tuple[str, ...] = ()  # of rows of its own, as numbered; none: it has no such rows. Corpus text
+    executors: tuple[str, ...] = ()  # that may run its circuits, beside `executor`
+    ranks: tuple[Annotated[int, Between(1, 1024)], ...] = ()  # that its adapter may have, beside `teacher.rank`
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if self.classes and len(set(self.classes)) < max(2, len(self.classes)):
+            raise RecipeError(f"classes is {shown(list(self.classes))}; it must name two classes or more, each once")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe(Section):
     """Everything a run depends on. Two runs of one recipe and one seed write the same ledger."""
 
@@ -367,6 +381,7 @@ class Recipe(Section):
     min_reports: Annotated[int, Between(1, 1000)] = 2  # fewer usable reports end the run
     deadline_seconds: Annotated[float, Between(0, above=True)] | None = None  # of a visit; None: PATIENCE
     on_loss: Literal["continue", "repeat"] = "continue"  # a node that dies in a round: go on without it, or ask again
+    trackers: tuple[Literal["tensorboard", "mlflow"], ...] = field(default=(), compare=False)  # moves no number
     data: DataConfig = field(default_factory=DataConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
@@ -378,6 +393,7 @@ class Recipe(Section):
     select: SelectConfig = field(default_factory=SelectConfig)
     aggregate: AggregateConfig = field(default_factory=AggregateConfig)
     stop: StopConfig = field(default_factory=StopConfig)
+    nodes: NodesConfig = field(default_factory=NodesConfig)
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
@@ -392,6 +408,7 @@ class Recipe(Section):
         self._check_words()
         self._check_teacher()
         self._check_images()
+        self._check_nodes()
         if self.teacher.rounds > self.rounds:
             raise RecipeError(
                 f"teacher.rounds is {self.teacher.rounds}; it must be at most rounds, which is {self.rounds}"
@@ -527,6 +544,32 @@ class Recipe(Section):
                 f"or shannon, set aggregate.by to feddf, or leave it out"
             )
 
+    def _check_nodes(self) -> None:
+        nodes, teacher = self.nodes, self.teacher
+        if nodes.classes and self.data.corpus != "text":
+            raise RecipeError(
+                f"nodes.classes is set; only with corpus text has a node rows of its own, not with {self.data.corpus}"
+            )
+        if nodes.classes and self.data.public_rows and not self.data.public:
+            raise RecipeError(
+                "data.public_rows are rows of data.path, which a node with rows of its own does not have: name another "
+                "corpus with data.public"
+            )
+        if nodes.ranks and teacher.kind != "lora":
+            raise RecipeError(f"nodes.ranks is set; a teacher of kind {teacher.kind} has no rank: leave it out")
+        if nodes.ranks and teacher.federate not in ("none", "exact"):
+            raise RecipeError(
+                f"nodes.ranks is {shown(list(nodes.ranks))}; under {teacher.federate}, adapters of different ranks "
+                f"have no mean: set teacher.federate to exact, or leave nodes.ranks out"
+            )
+        for word in nodes.executors:
+            try:
+                paid = replace(self, executor=word, nodes=NodesConfig()).paid()
+            except RecipeError as error:
+                raise RecipeError(f"nodes.executors names {word}: {error}") from None
+            if paid:
+                raise RecipeError(f"nodes.executors names {word}, which costs money: only a recipe's executor may")
+
     def paid(self) -> bool:
         """Whether its circuits run on hardware that is paid for."""
         return split_executor(self.executor)[0] == "ibm"
@@ -542,9 +585,10 @@ class Recipe(Section):
     def digest(self) -> str:
         """Twelve hex digits that name this recipe; a client refuses an assignment that carries another.
 
-        Of the values that are not the defaults, so that a key which is added later leaves a run its name.
+        Of the values that are not the defaults, so that a key which is added later leaves a run its name; trackers move
+        no number, so they are none of its business.
         """
-        changed = json.dumps(unlike(asdict(self), asdict(Recipe())), sort_keys=True)
+        changed = json.dumps(unlike(asdict(replace(self, trackers=())), asdict(Recipe())), sort_keys=True)
         return hashlib.sha256(changed.encode()).hexdigest()[:12]
 
 

@@ -26,13 +26,14 @@ def main(grid: Grid, context: Context) -> None:
     from quantum.threads import limit_threads
 
     limit_threads(recipe.threads)
-    from server import checkpoint, prepare
+    from server import checkpoint, gate, prepare
     from server.ensemble import Ensemble
     from server.folder import current_folder, run_name
-    from server.ledger import Ledger
+    from server.ledger import Ledger, lines
     from server.reference import Reference
     from server.resume import unfinished
     from server.roster import Roster
+    from server.trackers import followers
     from strategies.compose import Federated
     from strategies.state import ArmState, State
 
@@ -46,7 +47,10 @@ def main(grid: Grid, context: Context) -> None:
         reference = Reference(recipe)
         state = checkpoint.newest(folder, recipe.digest())
         ledger.rewind(state.round if state else 0)
-        roster = Roster(grid, recipe, run, reference.corpus)
+        ledger.followers = followers(recipe, folder, lines(folder))
+        most_bytes = gate.most_bytes(recipe, reference)
+        gate.close(most_bytes)
+        roster = Roster(grid, recipe, run, reference.corpus, most_bytes)
         roster.meet(ledger.append)
         if state is None:
             shared = prepare.agree(grid, recipe, run, roster, reference.stages, ledger.append)

@@ -6,7 +6,7 @@ Lines of kind prepare, round, score and end. Everything but what stands under `s
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,18 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "rounds.jsonl"
+        self.followers: list[Callable[[Line], None]] = []  # are told each line once it is written
 
     def append(self, line: Line) -> None:
         """Write one line; a NaN or an infinity has no place in JSON and becomes null."""
-        text = json.dumps({"schema": SCHEMA, **finite(line)}, allow_nan=False)
+        whole: Line = {"schema": SCHEMA, **finite(line)}
+        text = json.dumps(whole, allow_nan=False)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(text + "\n")
             file.flush()
             os.fsync(file.fileno())
+        for tell in self.followers:
+            tell(whole)
 
     def rewind(self, number: int) -> None:
         """Keep what led to the end of round `number` (0 keeps nothing), so that the rounds to come follow it."""

@@ -20,20 +20,23 @@ def agree(
 ) -> Arrays:
     """The stages' shared arrays: send what is agreed so far, merge every client's answer, as often as a stage asks."""
     shared: Arrays = {}
-    seconds = recipe.deadline_seconds or FIRST_SECONDS
+    seconds, digest = recipe.deadline_seconds or FIRST_SECONDS, recipe.digest()
     for stage in stages:
         shared |= named(stage, stage.initial(recipe.seed))
         for exchange in range(1, stage.exchanges + 1):
             began = time.monotonic()
             packed = parcel(shared, {})
-            assignment = Assignment(kind="prepare", run=run, recipe_digest=recipe.digest(), stage=stage.name)
+            assignment = Assignment(
+                kind="prepare", run=run, recipe_digest=digest, most_bytes=roster.most_bytes, stage=stage.name
+            )
             roster.rejoin(set())
             clients = list(roster.nodes)
             messages = [assign(assignment, node, packed) for node in roster.nodes.values()]
             replies = visit(grid, messages, seconds)
             if recipe.on_loss == "repeat":
                 replies = repeated(grid, roster, messages, replies, seconds)
-            answers, failed = collect.answers(zip(clients, map(hear, replies), strict=True))
+            heard = [hear(reply, digest, roster.most_bytes) for reply in replies]
+            answers, failed = collect.answers(zip(clients, heard, strict=True))
             line: Line = {"kind": "prepare", "stage": stage.name, "exchange": exchange, "failed": failed}
             line["clients"] = [answer.client for answer in answers]
             line["bytes_down"] = count_bytes(packed) * len(clients)

@@ -6,6 +6,7 @@ from data.divided import SOURCES, folder_of
 from data.images import PUBLISHED
 from data.images import folder_of as images_at
 from data.kmers import refuse_foreign, shortened
+from data.own import refuse_other_classes
 from data.split import deal
 from quantum.arms import arms
 from quantum.executor import executor
@@ -14,6 +15,7 @@ from quantum.student import Student
 from recipes.executor import split_executor
 from recipes.schema import IMAGES, UNSTAGED, Recipe
 from recipes.section import RecipeError
+from server.trackers import check as check_trackers
 from teacher.encoders import encoder
 from teacher.models import at_hand as model_at_hand
 from teacher.models import check_encoder, check_teacher
@@ -29,9 +31,11 @@ def ready(recipe: Recipe, *, fetch: bool) -> int:
 
     Without `fetch`, what is not on this machine yet is not looked at.
     """
+    check_trackers(recipe)
     n_classes = CLASSES.get(recipe.data.corpus, 2)
     if fetch or at_hand(recipe):
         corpus = load(recipe.data, recipe.seed)
+        refuse_other_classes(corpus, recipe)
         deal(corpus, recipe.data, recipe.clients, recipe.seed)
         n_classes = len(corpus.classes)
         if recipe.features.encoder == "kmers" or recipe.words()[0]:

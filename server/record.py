@@ -4,8 +4,11 @@
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import isnan
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import yaml
@@ -166,3 +169,14 @@ def number(said: Line, key: str) -> float:
     """A value of a line; what is missing, or was no number, is NaN."""
     value = said.get(key)
     return float(value) if isinstance(value, int | float) else float("nan")
+
+
+def mean(said: Iterable[Line], key: str) -> float:
+    """Over the clients that have such a number; one without a teacher has none of its."""
+    known = [value for client in said if not isnan(value := number(client, key))]
+    return fmean(known) if known else float("nan")
+
+
+def total(said: Iterable[Line], key: str) -> float:
+    """Over all clients; a number that one lacks makes the sum one that nobody knows."""
+    return sum(number(client, key) for client in said)

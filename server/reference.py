@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from data.corpus import load
+from data.own import refuse_other_classes
 from data.split import deal
 from data.stages import Stage, through
 from quantum.arms import arms
@@ -22,6 +23,7 @@ class Reference:
 
     def __init__(self, recipe: Recipe) -> None:
         corpus = load(recipe.data, recipe.seed)
+        refuse_other_classes(corpus, recipe)
         self.corpus = {
             "source": corpus.source or recipe.data.corpus,
             "rows": len(corpus.labels),
@@ -32,6 +34,7 @@ class Reference:
         targets = recipe.student.generator.targets
         owners = [targets.index(name) for name in dict.fromkeys(targets)] or [0]
         n_classes, staged = len(corpus.classes), recipe.student.kind not in UNSTAGED
+        self.n_classes = n_classes
         self.stages: list[Stage] = stages(recipe, encoder(recipe.features), n_classes) if staged else []
         columns = self.stages[0].size if staged else 0
         members = [arms(recipe.student, n_classes, client=owner, columns=columns) for owner in owners]

@@ -26,12 +26,19 @@ NOBODY = (
 class Roster:
     """`nodes`: client → Flower node, ascending by client."""
 
-    def __init__(self, grid: Grid, recipe: Recipe, run: str, corpus: dict[str, Any]) -> None:
-        self.grid, self.recipe, self.corpus = grid, recipe, corpus
-        self.hello = Assignment(kind="prepare", run=run, recipe_digest=recipe.digest(), corpus_digest=corpus["digest"])
+    def __init__(self, grid: Grid, recipe: Recipe, run: str, corpus: dict[str, Any], most_bytes: int) -> None:
+        self.grid, self.recipe, self.corpus, self.most_bytes = grid, recipe, corpus, most_bytes
+        self.hello = Assignment(
+            kind="prepare",
+            run=run,
+            recipe_digest=recipe.digest(),
+            most_bytes=most_bytes,
+            corpus_digest=corpus["digest"],
+        )
         self.nodes: dict[int, int] = {}
         self.clients: dict[int, int] = {}  # node → client, of nodes that have gone too
         self.holds: dict[int, Counts] = {}  # client → its rows, as it counts them
+        self.chosen: dict[int, dict[str, str]] = {}  # client → what its node chose for itself
         self.refusals: dict[int, str] = {}  # by node
         self.refused: dict[int, int] = {}  # node → client, where a refusal says which
 
@@ -54,6 +61,7 @@ class Roster:
         failed = {client: known.get(client, others) for client in range(n_clients) if client not in self.nodes}
         line: Line = {"kind": "prepare", "stage": "", "clients": sorted(self.nodes), "failed": failed}
         line["holds"] = dict(sorted(self.holds.items()))
+        line |= {"nodes": dict(sorted(self.chosen.items()))} if self.chosen else {}
         line["corpus"] = self.corpus
         record(line | {"seconds": {"round": time.monotonic() - began}})
         if len(self.nodes) < self.recipe.min_reports:
@@ -83,13 +91,14 @@ class Roster:
         messages = [assign(self.hello, node, parcel({}, {})) for node in new]
         seconds = self.recipe.deadline_seconds or HELLO_SECONDS
         for node, reply in zip(new, visit(self.grid, messages, seconds), strict=True):
-            said = hear(reply)
+            said = hear(reply, self.hello.recipe_digest, self.most_bytes)
             if isinstance(said, Answer) and (fault := uncounted(said.holds)):
                 self.refusals[node] = fault
                 self.refused[node] = said.client
             elif isinstance(said, Answer) and (returning or said.client not in self.nodes):
                 self.nodes[said.client], self.clients[node] = node, said.client
                 self.holds[said.client] = said.holds
+                self.chosen |= {said.client: said.chosen} if said.chosen else {}
             elif isinstance(said, Refusal):
                 self.refusals[node] = said.reason
                 self.refused |= {node: said.client} if said.client >= 0 else {}

@@ -5,8 +5,8 @@ the app's libraries again. This one looks five times a second, and beside it liv
 earlier messages needed and forks a process for the next. So a message still has a process of its own: it begins without
 any state of another message or run, computes the same bits, and may crash.
 
-The app is what the SuperLink sends, so this file imports none of it. Of Flower it replaces two things, the clock of the
-node's loop and the choice of an executor.
+The app is what the SuperLink sends, so this file imports none of it. Of Flower it replaces three things: the clock of
+the node's loop, the choice of an executor, and what the node takes for the end of its connection.
 """
 
 import argparse
@@ -22,18 +22,21 @@ from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
 from typing import IO, Any
 
+import httpx
 from flwr.supercore.cli.flower_superexec import flower_superexec
 from flwr.supercore.constant import TaskType
+from flwr.supercore.retry import RetryInvoker, make_simple_http_retry_invoker
 from flwr.supercore.superexec import run_superexec
 from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult
 from flwr.supercore.tls import get_client_tls_args
-from flwr.supernode import start_client_internal
+from flwr.supernode import fleet_http_connection, start_client_internal
 from flwr.supernode.cli import flower_supernode
 from flwr.supernode.cli.flwr_clientapp import flwr_clientapp
 
 log = logging.getLogger(f"flwr.{__name__}")
 
 LOOK_SECONDS = 0.2  # the longest pause between two looks of the node
+CUT = ("UNEXPECTED_EOF", "EOF occurred", "Connection reset")  # in the middle of a handshake
 LIBRARIES = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 
 
@@ -48,6 +51,7 @@ def main() -> None:
     if worker:
         signal.signal(signal.SIGCHLD, lambda *_: follow(worker))
         replace(start_client_internal, "time", SimpleNamespace(sleep=nap))
+        replace(fleet_http_connection, "make_simple_http_retry_invoker", patient)
         sys.argv = ["flower-supernode", *sys.argv[1:], "--isolation", "process"]
         flower_supernode()
     else:
@@ -67,6 +71,21 @@ def replace(module: ModuleType, name: str, ours: Any) -> None:
 def nap(seconds: float) -> None:
     """A pause of the node's loop."""
     time.sleep(min(seconds, LOOK_SECONDS))
+
+
+def patient() -> RetryInvoker:
+    """As Flower's, which takes every error of TLS for a wrong certificate, gives up for good, and leaves a node that
+    lives and does nothing. A handshake that gets no answer, or ends in its middle, is a network that is cut.
+    """
+    invoker = make_simple_http_retry_invoker()
+    known = invoker.should_giveup
+
+    def final(error: Exception) -> bool:
+        cut = isinstance(error, httpx.TimeoutException) or any(word in str(error) for word in CUT)
+        return not cut and (known is None or known(error))
+
+    invoker.should_giveup = final
+    return invoker
 
 
 def follow(worker: int) -> None:
@@ -94,7 +113,10 @@ class Forks:
             address = ["--runtime-api-address", spec.runtime_api_address, "--token", spec.token]
             tls = get_client_tls_args(spec.insecure, spec.root_certificates_path)
             sys.argv = ["flwr-clientapp", *address, *tls, "--parent-pid", str(spec.parent_pid)]
-            os._exit(answered(names))
+            try:
+                os._exit(answered(names))
+            finally:  # also where the disk is full: a child that went on would be a second worker
+                os._exit(1)
         self.children[child] = names
         return LaunchResult.accepted()
 

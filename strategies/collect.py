@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable
+from math import isfinite
 
 from strategies.adapters import ranks, reranked
-from strategies.faults import unscored, unusable, wrong_arrays
+from strategies.faults import LARGEST_SUM, MOST_ROWS, unscored, unusable, wrong_arrays
 from strategies.messages import Answer, Arrays, Refusal, Reply, Report, Score, Tuned
 
 Said = Iterable[tuple[int, Reply]]  # the client that was asked, its reply
@@ -70,18 +71,21 @@ def answers(said: Said) -> tuple[list[Answer], Failed]:
             failed[client] = other(reply, "an answer")
         elif reply.client != client:
             failed[client] = f"says it is client {reply.client}"
-        elif reply.examples < 1:
-            failed[client] = f"answers for {reply.examples} rows"
+        elif not (1 <= reply.examples <= MOST_ROWS and isfinite(reply.seconds)):
+            failed[client] = f"answers for {reply.examples} rows after {reply.seconds} s"
         else:
             usable.append(reply)
     common = commonest([answer.arrays for answer in usable])
-    failed |= {answer.client: fault for answer in usable if (fault := wrong_arrays(answer.arrays, common))}
+    failed |= {
+        answer.client: fault for answer in usable if (fault := wrong_arrays(answer.arrays, common, largest=LARGEST_SUM))
+    }
     return [answer for answer in usable if answer.client not in failed], failed
 
 
 def adapters(said: Said, current: Arrays, *, asked: bool, any_rank: bool) -> tuple[list[Tuned], Failed]:
     """The clients' teachers; whoever sends another adapter than the current one, or than most clients do, is left out.
 
+    So is whose adapter lies on other frozen weights than those of most: averaged with them it would mean nothing.
     With `any_rank` a LoRA pair may have a rank of its own.
     """
     usable: list[Tuned] = []
@@ -92,16 +96,19 @@ def adapters(said: Said, current: Arrays, *, asked: bool, any_rank: bool) -> tup
             failed[client] = f"sent {len(sent)} adapters, not {int(asked)}"
         elif sent and sent[0].client != client:
             failed[client] = f"sent the adapter of client {sent[0].client}"
-        elif sent and sent[0].examples < 1:
+        elif sent and not 1 <= sent[0].examples <= MOST_ROWS:
             failed[client] = f"tuned its teacher on {sent[0].examples} rows"
         else:
             usable += sent
     common = current or commonest(
         [reranked(one.arrays, dict.fromkeys(ranks(one.arrays), 0)) if any_rank else one.arrays for one in usable]
     )
+    base = Counter(one.base for one in usable).most_common(1)[0][0] if usable else ""
     for one in usable:
         wanted = reranked(common, ranks(one.arrays)) if any_rank else common
-        if fault := wrong_arrays(one.arrays, wanted, "adapter: "):
+        if one.base != base:
+            failed[one.client] = f"adapter: it lies on the LLM {one.base}, those of most clients on {base}"
+        elif fault := wrong_arrays(one.arrays, wanted, "adapter: "):
             failed[one.client] = fault
     return [one for one in usable if one.client not in failed], failed
 

@@ -217,6 +217,7 @@ class Federated(Strategy):
                 kind=kind,
                 run=self.run,
                 recipe_digest=self.recipe.digest(),
+                most_bytes=self.roster.most_bytes,
                 round=number,
                 memory_round=state.visited.get(client, 0),
                 teacher_round=state.teacher_round,
@@ -231,7 +232,8 @@ class Federated(Strategy):
 
     def said(self, replies: Iterable[Message]) -> list[tuple[int, Reply]]:
         """Who was asked, and what came back; on paid hardware, a client that has to stop stops the run."""
-        said = [(self.roster.clients[reply.metadata.src_node_id], hear(reply)) for reply in replies]
+        terms = self.recipe.digest(), self.roster.most_bytes
+        said = [(self.roster.clients[reply.metadata.src_node_id], hear(reply, *terms)) for reply in replies]
         halted = [
             f"client {client}: {reply.reason}"
             for client, reply in sorted(said, key=lambda pair: pair[0])

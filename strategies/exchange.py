@@ -22,12 +22,14 @@ FIRST_SECONDS = 3600.0  # nobody has shown how long a visit takes: data and weig
 SHORTEST_SECONDS = 60.0
 PATIENCE = 10.0  # times the slowest visit so far
 NO_REPLY = 1000  # our own error code, beyond Flower's
+LONGEST_REASON = 500  # letters
 REPEATS = 3  # of one visit, for clients that were lost in it
 
 
 class Roster(Protocol):
     """Which Flower node is which client, and who has come back."""
 
+    most_bytes: int  # of a message's arrays
     nodes: dict[int, int]  # client → node
     clients: dict[int, int]  # node → client, of nodes that have gone too
 
@@ -102,14 +104,15 @@ def readdressed(message: Message, node: int) -> Message:
     return Message(message.content, dst_node_id=node, message_type=message.metadata.message_type)
 
 
-def hear(reply: Message) -> Reply:
+def hear(reply: Message, recipe_digest: str, most_bytes: int) -> Reply:
     """What a client said; a failure reads like a refusal, in one line."""
     if reply.has_error():
         return Refusal(client=-1, reason=one_line(reply.error.reason or "") or f"Flower error {reply.error.code}")
     try:
-        return replied(reply)
-    except (KeyError, TypeError, ValueError) as error:
-        return Refusal(client=-1, reason=f"its reply cannot be read ({error}); does it run the same version?")
+        return replied(reply, recipe_digest, most_bytes)
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+        said = " ".join(str(error).split())[:LONGEST_REASON]
+        return Refusal(client=-1, reason=f"its reply is not taken ({said}); does it run the same version?")
 
 
 def dead_actor(reply: Message, sent: Message) -> None:
@@ -121,6 +124,6 @@ def dead_actor(reply: Message, sent: Message) -> None:
 
 def one_line(reason: str) -> str:
     """Flower's `<class 'ValueError'>:<'what'>` as `ValueError: what`; of a traceback, its last line."""
-    last = (reason.strip().splitlines() or [""])[-1].strip()
+    last = (reason.strip().splitlines() or [""])[-1].strip()[:LONGEST_REASON]
     named = re.match(r"<class '(?:\w+\.)*(\w+)'>:<'(.*)'>$", last)
     return f"{named[1]}: {named[2]}" if named else last

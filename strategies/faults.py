@@ -8,12 +8,16 @@ import numpy as np
 from strategies.messages import Arrays, Counts, Report, Score
 
 TEACHER = ("teacher_loss", "teacher_accuracy", "teacher_f1")
-NUMBERS = ("student_loss", *TEACHER, "divergence", "tuning_seconds", "tokens_per_second")
+TIMES = ("seconds", "tuning_seconds", "tokens_per_second")
+NUMBERS = ("student_loss", "student_accuracy", *TEACHER, "rho", "divergence", *TIMES)
+MOST_ROWS = 10**9  # of a client
+LARGEST = 1e6  # of a number that a model is made of; beyond it lie models that have diverged, and lies
+LARGEST_SUM = 1e15  # of one in the statistics of so many rows
 
 
 def unusable(report: Report, expected: Arrays) -> str | None:
     """The first thing wrong with an update, or None."""
-    if report.examples < 1:
+    if not 1 <= report.examples <= MOST_ROWS:
         return f"{report.arm}: trained on {report.examples} rows"
     for name in NUMBERS:
         if (number := getattr(report, name)) is not None and not math.isfinite(number):
@@ -31,9 +35,9 @@ def unusable(report: Report, expected: Arrays) -> str | None:
 
 def unscored(score: Score, arms: Iterable[str]) -> str | None:
     """The first thing wrong with a score, or None."""
-    if score.examples < 1:
+    if not 1 <= score.examples <= MOST_ROWS:
         return f"scored {score.examples} rows"
-    for name in ("majority", "logistic", "head"):
+    for name in ("majority", "logistic", "head", "seconds"):
         if (value := getattr(score, name)) is not None and not math.isfinite(value):
             return f"{name} is {getattr(score, name)}"
     for arm in arms:
@@ -71,8 +75,8 @@ def is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def wrong_arrays(arrays: Arrays, expected: Arrays, where: str = "") -> str | None:
-    """The first array that is missing, unexpected, misshapen or not finite, or None."""
+def wrong_arrays(arrays: Arrays, expected: Arrays, where: str = "", largest: float = LARGEST) -> str | None:
+    """The first array that is missing, unexpected, misshapen, not finite or absurdly large, or None."""
     if arrays.keys() != expected.keys():
         return f"{where}sent {', '.join(sorted(arrays)) or 'no arrays'}; expected {', '.join(sorted(expected))}"
     for name, array in arrays.items():
@@ -81,4 +85,6 @@ def wrong_arrays(arrays: Arrays, expected: Arrays, where: str = "") -> str | Non
             return f"{where}{name} is {found}; expected {wanted}"
         if not np.isfinite(array).all():
             return f"{where}{name} holds {int((~np.isfinite(array)).sum())} values that are not finite"
+        if array.size and (most := max(float(array.max()), -float(array.min()))) > largest:
+            return f"{where}{name} holds {most:.3g}; no sound value is beyond {largest:.0e}"
     return None

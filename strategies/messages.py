@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 Arrays = dict[str, NDArray[Any]]
 Counts = dict[str, dict[str, int]]  # rows: parts, classes, domains → name → how many
 Kind = Literal["prepare", "train", "score"]
+FLOWER_BYTES = 2**31 - 1  # the most that Flower moves at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,7 @@ class Assignment:
     kind: Kind
     run: str  # names the client's memory
     recipe_digest: str
+    most_bytes: int = FLOWER_BYTES  # of arrays that a message of this run may hold, either way
     corpus_digest: str = ""  # `prepare`: of the server's corpus, in a hello
     round: int = 0
     stage: str = ""  # `prepare`: which feature stage is being agreed on; "" only says hello
@@ -41,6 +43,7 @@ class Answer:
     arrays: Arrays
     seconds: float
     holds: Counts = field(default_factory=dict)  # to a hello: its rows by part, class and domain
+    chosen: dict[str, str] = field(default_factory=dict)  # to a hello: what its node chose for itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +79,7 @@ class Tuned:
     client: int
     arrays: Arrays
     examples: int
+    base: str = ""  # names the frozen weights below the adapter
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Our messages as Flower messages: one ArrayRecord with named arrays, one ConfigRecord with the rest as JSON.
 
 JSON keeps the types stable and the floats exact. Bytes are what the arrays hold; Flower's own counters are not used,
-because they leave out an array that was sent before.
+because they leave out an array that was sent before. Every reply says which recipe it worked on.
 """
 
 import json
@@ -13,6 +13,7 @@ from flwr import __version__
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 from strategies.failure import RunFailedError
+from strategies.intake import arrays_in, facts_in, refuse_large, refuse_path
 from strategies.messages import Answer, Arrays, Assignment, Halt, Refusal, Reply, Report, Score, Tuned
 
 Said = TypeVar("Said", Answer, Report, Tuned, Score, Refusal)
@@ -44,7 +45,9 @@ def assign(assignment: Assignment, node: int, parcel: ArrayRecord) -> Message:
 
 def assigned(message: Message) -> Assignment:
     """The assignment in a message, on the client."""
-    arrays, facts = read(message)
+    facts = facts_in(text(message))
+    refuse_path(facts["run"])  # a folder of the client's is called so
+    arrays = arrays_in(message.content.array_records["arrays"], facts["most_bytes"])
     arms: dict[str, Arrays] = {}
     for name, array in group(arrays, "arm/").items():
         arm, _, rest = name.partition("/")
@@ -52,8 +55,8 @@ def assigned(message: Message) -> Assignment:
     return Assignment(**facts, shared=group(arrays, "shared/"), arms=arms, teacher=group(arrays, "teacher/"))
 
 
-def reply(said: Reply, to: Message) -> Message:
-    """A client's reply."""
+def reply(said: Reply, to: Message, recipe_digest: str) -> Message:
+    """A client's reply, no larger than the message that it answers allows, and the recipe that it worked on."""
     if isinstance(said, list):
         arrays = {f"{sender(one)}/{name}": array for one in said for name, array in one.arrays.items()}
         facts: dict[str, Any] = {"reports": [without_arrays(one) for one in said]}
@@ -61,13 +64,19 @@ def reply(said: Reply, to: Message) -> Message:
         arrays, facts = said.arrays, {"answer": without_arrays(said)}
     else:
         arrays, facts = {}, {type(said).__name__.lower(): asdict(said)}
-    return Message(records(pack(arrays), facts), reply_to=to)
+    if arrays:
+        refuse_large(count_bytes(arrays), facts_in(text(to))["most_bytes"])
+    return Message(records(pack(arrays), facts | {"recipe_digest": recipe_digest}), reply_to=to)
 
 
-def replied(message: Message) -> Reply:
-    """What a client said, on the server."""
-    arrays, facts = read(message)
+def replied(message: Message, recipe_digest: str, most_bytes: int) -> Reply:
+    """What a client said, on the server; whoever cannot read a recipe may refuse without one."""
+    facts = facts_in(text(message))
+    worked_on = facts.pop("recipe_digest")
     ((kind, said),) = facts.items()
+    if worked_on != recipe_digest and kind not in ("refusal", "halt"):
+        raise ValueError(f"it is of recipe {worked_on}, and this run's is {recipe_digest}")
+    arrays = arrays_in(message.content.array_records["arrays"], most_bytes)
     if kind == "reports":
         return [heard(one, arrays) for one in said]
     if kind == "answer":
@@ -95,7 +104,7 @@ def typed(said: Said) -> Said:
     for field in fields(said):
         value = getattr(said, field.name)
         if isinstance(value, bool) or not isinstance(value, kinds.get(field.type, dict)):
-            raise ValueError(f"{field.name} is {value!r}")
+            raise ValueError(f"{field.name} is {repr(value)[:100]}")
     return said
 
 
@@ -114,11 +123,9 @@ def records(arrays: ArrayRecord, facts: dict[str, Any]) -> RecordDict:
     return RecordDict({"arrays": arrays, "facts": ConfigRecord({"json": json.dumps(facts)})})
 
 
-def read(message: Message) -> tuple[Arrays, dict[str, Any]]:
-    facts = message.content.config_records["facts"]["json"]
-    return {name: array.numpy() for name, array in message.content.array_records["arrays"].items()}, json.loads(
-        str(facts)
-    )
+def text(message: Message) -> str:
+    """The facts of a message, as they were sent."""
+    return str(message.content.config_records["facts"]["json"])
 
 
 def group(arrays: Arrays, prefix: str) -> Arrays:

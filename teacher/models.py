@@ -112,6 +112,11 @@ def weights_digest(model: str) -> str:
     return name.hexdigest()
 
 
+def below(config: TeacherConfig) -> str:
+    """Twelve hex digits that name the frozen weights below an adapter; none where nothing lies below it."""
+    return weights_digest(config.model)[:12] if config.kind == "lora" else ""
+
+
 @lru_cache(maxsize=8)
 def settings(model: str) -> Any:
     """The model's config; refuses what is no causal language model."""

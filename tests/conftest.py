@@ -12,9 +12,13 @@ import pytest
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
+from hypothesis import settings
 
 # A shell's background job ignores Ctrl-C, and so would all that a test starts and then interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+settings.load_profile("untimed")
 
 FIRST_NODE = 1000  # nodes are numbered down from here, so their order is not the order of the clients
 
@@ -71,8 +75,8 @@ class FakeGrid(Grid):
 class RealClients:
     """The app's own ClientApp, called as a node would call it; `act` may answer in its place."""
 
-    def __init__(self, run_config, clients, act=None):
-        self.run_config, self.clients, self.act = run_config, clients, act
+    def __init__(self, run_config, clients, act=None, nodes=None):
+        self.run_config, self.clients, self.act, self.nodes = run_config, clients, act, nodes or {}
 
     def __call__(self, client, message):
         from client.app import app
@@ -80,6 +84,7 @@ class RealClients:
         if self.act and (said := self.act(client, message)) is not None:
             return said
         node = {"partition-id": client, "num-partitions": self.clients}
+        node |= {"node": str(self.nodes[client])} if client in self.nodes else {}
         context = Context(
             run_id=1,
             node_id=message.metadata.dst_node_id,
@@ -90,11 +95,14 @@ class RealClients:
         return app(message, context)
 
 
-def whole_run(run_config, clients, shuffle=0, act=None):
-    """The ServerApp against the ClientApp, all in this process; the run's folder is $QFLOCK_RUN."""
+def whole_run(run_config, clients, shuffle=0, act=None, nodes=None):
+    """The ServerApp against the ClientApp, all in this process; the run's folder is $QFLOCK_RUN.
+
+    `nodes`: client → its node.yaml.
+    """
     from server.app import app
 
-    grid = FakeGrid(RealClients(run_config, clients, act), clients, shuffle)
+    grid = FakeGrid(RealClients(run_config, clients, act, nodes), clients, shuffle)
     app(grid, Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=run_config))
     return grid
 
@@ -162,13 +170,13 @@ def run_here(monkeypatch, tmp_path):
 
     monkeypatch.setattr("strategies.exchange.POLL_SECONDS", 0.001)
 
-    def run(name, run_config, clients, shuffle=0, act=None):
+    def run(name, run_config, clients, shuffle=0, act=None, nodes=None):
         folder = tmp_path / name
         (folder / "logs").mkdir(parents=True, exist_ok=True)
         monkeypatch.setenv("QFLOCK_RUN", str(folder))
         monkeypatch.setenv("QFLOCK_MEMORY", str(folder / "memory"))
         participant.cache_clear()  # as in a new process
-        whole_run(run_config, clients, shuffle, act)
+        whole_run(run_config, clients, shuffle, act, nodes)
         return folder
 
     return run
@@ -180,7 +188,7 @@ def run_of():
     from server.folder import as_yaml
     from server.ledger import Ledger
 
-    def write(folder, recipe, accuracies=None, rounds=3, end="completed", **clients):
+    def write(folder, recipe, accuracies=None, rounds=3, end="completed", parameters=16, **clients):
         accuracies = accuracies or {"student": 0.8, "twin": 0.7}
         folder.mkdir(parents=True)
         (folder / "recipe.yaml").write_text(as_yaml(recipe))
@@ -191,7 +199,12 @@ def run_of():
             client = {"evaluations": 7, "shots": 0, "rho": 0.0, "teacher_loss": 0.5} | {
                 key: of(number) for key, of in clients.items()
             }
-            arm = {"reference_loss": 1 / number, "reference_accuracy": 0.5, "clients": {"0": client}}
+            arm = {
+                "reference_loss": 1 / number,
+                "reference_accuracy": 0.5,
+                "clients": {"0": client},
+                "parameters": parameters,
+            }
             arms = dict.fromkeys(accuracies, arm)
             said = {"bytes_up": 1, "bytes_down": 2, "seconds": {"round": 0.5}}
             ledger.append({"kind": "round", "round": number, "arms": arms} | said)

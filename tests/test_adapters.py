@@ -165,6 +165,13 @@ def test_an_adapter_unlike_the_others_is_named_and_left_out(adapter, reason, cur
     assert failed == {2: f"adapter: {reason}"}
 
 
+def test_an_adapter_that_lies_on_another_llm_of_the_same_shape_is_left_out():
+    said = [(c, [replace(one[0], base=base)]) for (c, one), base in zip(sent(*[lora()] * 3), "aba", strict=True)]
+    usable, failed = collect.adapters(said, lora(), asked=True, any_rank=False)
+    assert [one.client for one in usable] == [0, 2]
+    assert failed == {1: "adapter: it lies on the LLM b, those of most clients on a"}
+
+
 def test_under_exact_aggregation_ranks_may_differ_but_a_pair_must_fit():
     torn = lora() | {"l/B": np.ones((5, 3), np.float32)}
     usable, failed = collect.adapters(sent(lora(2), lora(4), torn), {}, asked=True, any_rank=True)

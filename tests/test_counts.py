@@ -130,9 +130,14 @@ def test_the_ledger_says_what_everyone_holds_and_refuses_who_cannot_count(run_he
     config = {"recipe": "smoke", "rounds": 1, "override": f"clients=3 {words}"}
 
     def lies(client, message):
-        if client != 1 or assigned(message).stage or assigned(message).kind != "prepare":
+        asked = assigned(message)
+        if client != 1 or asked.stage or asked.kind != "prepare":
             return None
-        return reply(Answer(client=1, examples=9, arrays={}, seconds=0.0, holds={"classes": {"a": -4}}), message)
+        return reply(
+            Answer(client=1, examples=9, arrays={}, seconds=0.0, holds={"classes": {"a": -4}}),
+            message,
+            asked.recipe_digest,
+        )
 
     hello, *_ = lines(run_here("run", config, 3, act=lies))
     assert sorted(hello["holds"]) == ["0", "2"]

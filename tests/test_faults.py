@@ -1,6 +1,5 @@
 """Every fault of an update has a name; a sound update has none."""
 
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -40,6 +39,13 @@ WRONG = {
         {"teacher_loss": None, "teacher_f1": None},
         "student: has a teacher without its teacher_loss, teacher_f1",
     ),
+    "an accuracy": ({"student_accuracy": NAN}, "student: student_accuracy is nan"),
+    "a time": ({"seconds": NAN}, "student: seconds is nan"),
+    "more rows than there are": ({"examples": 10**12}, "student: trained on 1000000000000 rows"),
+    "a huge value": (
+        {"arrays": EXPECTED | {"theta": np.array([0, -3e38, 1], np.float32)}},
+        "student: theta holds 3e+38; no sound value is beyond 1e+06",
+    ),
     "a speed": ({"tokens_per_second": float("inf")}, "student: tokens_per_second is inf"),
     "nothing": ({"arrays": {}}, "student: sent no arrays; expected table, theta"),
     "one missing": ({"arrays": {"theta": EXPECTED["theta"]}}, "student: sent theta; expected table, theta"),
@@ -71,7 +77,7 @@ def test_a_client_without_a_teacher_has_no_fault():
 
 
 @given(
-    theta=arrays(np.float32, 3, elements=st.floats(-(2.0**100), 2.0**100, width=32)),
+    theta=arrays(np.float32, 3, elements=st.floats(-1e6, 1e6, width=32)),
     examples=st.integers(1, 10**9),
     loss=st.floats(0, 1e300),
 )
@@ -84,5 +90,7 @@ def test_a_sound_update_has_no_fault(theta, examples, loss):
 def test_any_number_that_is_not_finite_is_counted(table):
     said = wrong_arrays({"t": table}, {"t": np.zeros((3, 3))})
     bad = sum(not np.isfinite(value) for value in table.flat)
-    assert said == (f"t holds {bad} values that are not finite" if bad else None)
-    assert said is None or re.match(r"t holds [1-9] ", said)
+    if bad:
+        assert said == f"t holds {bad} values that are not finite"
+    else:
+        assert (said is None) == all(abs(value) <= 1e6 for value in table.flat)

@@ -50,7 +50,7 @@ class ScriptedClients:
         act = self.script.get((client, asked.round if asked.kind == "train" else asked.kind))
         if act:
             said = act(said, message)
-        return reply(said, message) if isinstance(said, Answer | list | Score | Refusal) else said
+        return reply(said, message, asked.recipe_digest) if isinstance(said, Answer | list | Score | Refusal) else said
 
     def honest(self, client, asked):
         if asked.kind == "prepare":
@@ -86,6 +86,7 @@ class ScriptedClients:
 
 
 CORPUS = {"source": "here", "rows": 60, "digest": "abc"}
+MOST = 10_000  # bytes of a message
 
 
 def fresh(arms=("student", "twin")):
@@ -98,6 +99,8 @@ def reference(arm, arrays):
 
 class FixedRoster:
     """Nobody leaves, nobody joins."""
+
+    most_bytes = MOST
 
     def __init__(self, nodes, clients):
         self.nodes, self.clients = nodes, clients
@@ -464,7 +467,7 @@ def test_a_run_that_fails_says_why_in_its_last_line(run_here, tmp_path):
     config = {"recipe": "smoke", "rounds": 0, "override": " ".join(SMALL)}
 
     def act(client, message):
-        return reply(Refusal(client=client, reason="no rows today"), message) if assigned(message).round else None
+        return reply(Refusal(client=client, reason="no rows today"), message, "") if assigned(message).round else None
 
     with pytest.raises(RunFailedError):
         run_here("failing", config, 2, act=act)
@@ -485,7 +488,7 @@ def meet(grid_of, monkeypatch):
         written = []
         grid = grid_of(answer, len(numbers), shuffle, numbers=numbers)
         try:
-            roster = Roster(grid, recipe, "run", CORPUS)
+            roster = Roster(grid, recipe, "run", CORPUS, MOST)
             roster.meet(written.append)
             return roster.nodes, written[0], grid
         except RunFailedError as error:
@@ -508,7 +511,7 @@ def test_a_node_that_joins_late_is_met_too(grid_of):
     asked = iter(range(100))
     here = grid.get_node_ids
     grid.get_node_ids = lambda: (grid.clients.update([late]) if next(asked) == 2 else None, here())[1]
-    roster = Roster(grid, recipe_of(), "run", CORPUS)
+    roster = Roster(grid, recipe_of(), "run", CORPUS, MOST)
     roster.meet(lambda line: None)
     assert list(roster.nodes) == [0, 1, 2, 3]
     assert len(grid.sent) == 4
@@ -516,7 +519,7 @@ def test_a_node_that_joins_late_is_met_too(grid_of):
 
 def test_a_node_that_dies_while_it_is_greeted_is_met_once_it_is_back(grid_of):
     grid = Restarts(grid_of(ScriptedClients(), 4), lambda asked: True)
-    roster, written = Roster(grid, recipe_of(), "run", CORPUS), []
+    roster, written = Roster(grid, recipe_of(), "run", CORPUS, MOST), []
     roster.meet(written.append)
     assert roster.nodes[1] == Restarts.AGAIN
     assert (written[0]["clients"], written[0]["failed"]) == ([0, 1, 2, 3], {})
@@ -601,6 +604,8 @@ class Counting:
 class Known:
     """A roster that was met before; nobody leaves."""
 
+    most_bytes = MOST
+
     def __init__(self, grid):
         self.clients = dict(grid.clients)
         self.nodes = {client: node for node, client in sorted(grid.clients.items(), key=lambda item: item[1])}
@@ -620,7 +625,7 @@ def agree(grid_of):
             said = Answer(client=client, examples=2, arrays={"part": np.full(2, float(client))}, seconds=0.01)
             if script and client in script:
                 said = script[client](said)
-            return reply(said, message) if isinstance(said, Answer | Refusal) else said
+            return reply(said, message, recipe.digest()) if isinstance(said, Answer | Refusal) else said
 
         grid = grid_of(answer, 4, shuffle)
         written = []
@@ -706,12 +711,13 @@ def test_a_quick_round_does_not_hurry_one_in_which_teachers_may_be_tuned(overrid
 
 def test_replies_stand_in_the_order_of_the_messages_with_the_silent_in_their_place(grid_of):
     grid = grid_of(ScriptedClients({(2, 1): lambda *_: None}), 4, shuffle=3)
-    hello = Assignment(kind="train", run="r", recipe_digest="d", round=1, arms={"student": theta(0, 0, 0)})
+    facts = {"kind": "train", "run": "r", "recipe_digest": "d", "most_bytes": MOST}
+    hello = Assignment(**facts, round=1, arms={"student": theta(0, 0, 0)})
     packed = parcel({}, hello.arms)
     replies = visit(grid, [assign(hello, node, packed) for node in grid.clients], 0.1)
     assert [reply_.metadata.src_node_id for reply_ in replies] == list(grid.clients)
     assert replies[2].error.code == NO_REPLY
-    assert [hear(reply_)[0].client for reply_ in replies if not reply_.has_error()] == [0, 1, 3]
+    assert [hear(reply_, "d", MOST)[0].client for reply_ in replies if not reply_.has_error()] == [0, 1, 3]
 
 
 @pytest.mark.parametrize(
@@ -800,13 +806,12 @@ def test_a_client_whose_node_dies_in_a_stage_is_asked_again_or_left_out_of_the_e
     on_loss, total, present, grid_of
 ):
     def answer(client, message):
-        return reply(
-            Answer(client=client, examples=2, arrays={"part": np.full(2, float(client))}, seconds=0.01), message
-        )
+        said = Answer(client=client, examples=2, arrays={"part": np.full(2, float(client))}, seconds=0.01)
+        return reply(said, message, assigned(message).recipe_digest)
 
     recipe, written = recipe_of("deadline_seconds=0.2", f"on_loss={on_loss}"), []
     grid = Restarts(grid_of(answer, 4), lambda asked: bool(asked.stage))
-    roster = Roster(grid, recipe, "run", CORPUS)
+    roster = Roster(grid, recipe, "run", CORPUS, MOST)
     roster.meet(lambda line: None)
     shared = prepare.agree(grid, recipe, "run", roster, [Counting()], written.append)
     assert [line["clients"] for line in written] == [present, [0, 1, 2, 3]]
@@ -816,7 +821,7 @@ def test_a_client_whose_node_dies_in_a_stage_is_asked_again_or_left_out_of_the_e
 def federation_on(grid, recipe, dies_in, keeps):
     """The lines that a federation writes with a real roster over a grid that may lose a node."""
     lines, grid = [], Restarts(grid, dies_in, keeps)
-    roster = Roster(grid, recipe, "run", CORPUS)
+    roster = Roster(grid, recipe, "run", CORPUS, MOST)
     roster.meet(lambda line: None)
     federated = Federated(
         recipe,

@@ -1,4 +1,4 @@
-"""What is said arrives as it was said: every array to the bit, every number, on both ways."""
+"""What is said arrives as it was said: every array to the bit, every number, on both ways; what is unsound does not."""
 
 import json
 from dataclasses import fields
@@ -14,10 +14,11 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from strategies.messages import Answer, Assignment, Halt, Refusal, Report, Score, Tuned
 from strategies.wire import assign, assigned, count_bytes, pack, parcel, replied, reply
 
-NAMES = st.text("abcXYZ0_/.", min_size=1, max_size=8)
+NAMES = st.lists(st.text("abcXYZ0_", min_size=1, max_size=3), min_size=1, max_size=2).map("/".join)
 ARMS = st.sampled_from(["student", "twin", "third"])
 DTYPES = st.sampled_from(["float32", "float64", "int64", "int32", "uint8", "bool"])
 ARRAYS = DTYPES.flatmap(lambda dtype: arrays(dtype, array_shapes(min_dims=1, max_dims=2, min_side=0, max_side=3)))
+MOST = 10_000
 NAMED = st.dictionaries(NAMES, ARRAYS, max_size=2)
 FLOATS = st.floats(allow_nan=False)
 COUNTS = st.integers(0, 10**12)
@@ -31,6 +32,7 @@ def said(what, known=None):
     by_arm = st.dictionaries(ARMS, FLOATS)
     values = {"arrays": NAMED, "accuracy": by_arm, "loss": by_arm, "exact_loss": by_arm, "terms": by_arm}
     values |= {"confusion": st.dictionaries(ARMS, MATRICES), "holds": st.dictionaries(ARMS, COUNTED)}
+    values |= {"chosen": st.dictionaries(NAMES, NAMES, max_size=2)}
     values |= {"spend_seconds": st.just(0.0)} | (known or {})
     return st.builds(what, **{f.name: values[f.name] if f.name in values else SOUND[f.type] for f in fields(what)})
 
@@ -47,6 +49,8 @@ ASSIGNMENTS = said(
     Assignment,
     {
         "kind": st.sampled_from(["prepare", "train", "score"]),
+        "run": st.text("abc-_ .7é", min_size=3).filter(lambda name: name.strip(".")),
+        "most_bytes": st.just(MOST),
         "shared": NAMED,
         "teacher": NAMED,
         "arms": st.dictionaries(ARMS, st.dictionaries(NAMES, ARRAYS, min_size=1, max_size=2)),
@@ -83,7 +87,12 @@ def assert_same(found, sent):
 
 
 def asked():
-    return assign(Assignment(kind="train", run="r", recipe_digest="d"), 7, parcel({}, {}))
+    return assign(Assignment(kind="train", run="r", recipe_digest="d", most_bytes=MOST), 7, parcel({}, {}))
+
+
+def heard(message):
+    """A reply as the server gets it."""
+    return replied(over_the_network(message), "d", MOST)
 
 
 @settings(deadline=None, max_examples=25)
@@ -99,13 +108,13 @@ def test_an_assignment_arrives_as_it_was_sent(sent):
 @given(data=st.data())
 def test_a_reply_arrives_as_it_was_sent(kind, data):
     sent = data.draw(REPLIES[kind])
-    assert_same(replied(over_the_network(reply(sent, asked()))), sent)
+    assert_same(heard(reply(sent, asked(), "d")), sent)
 
 
 @pytest.mark.parametrize("array", [np.array(1.5), np.zeros((0, 3), np.float32), np.zeros(0, np.int64)], ids=str)
 def test_an_array_without_axes_or_without_numbers_keeps_its_shape(array):
     sent = Answer(client=0, examples=1, arrays={"a": array}, seconds=0.0)
-    assert_same(replied(over_the_network(reply(sent, asked()))), sent)
+    assert_same(heard(reply(sent, asked(), "d")), sent)
 
 
 def test_losses_that_are_not_numbers_arrive_too_and_are_judged_there():
@@ -114,7 +123,7 @@ def test_losses_that_are_not_numbers_arrive_too_and_are_judged_there():
         **{"client": 0, "examples": 1, "accuracy": {}, "loss": losses, "confusion": {}, "majority": 0.0},
         **{"logistic": 0.0, "head": 0.0, "shots": 0, "seconds": 0.0},
     )
-    found = replied(over_the_network(reply(sent, asked())))
+    found = heard(reply(sent, asked(), "d"))
     assert np.isnan(found.loss["student"])
     assert found.loss["twin"] == float("inf")
 
@@ -134,14 +143,14 @@ def test_bytes_do_not_shrink_when_an_array_is_sent_twice():
 def test_arrays_are_sent_by_value_whatever_their_layout():
     table = np.arange(12.0).reshape(3, 4)
     layouts = {"fortran": np.asfortranarray(table), "transposed": table.T, "strided": table[::2, ::-1]}
-    found = replied(over_the_network(reply(Answer(client=0, examples=1, arrays=layouts, seconds=0.0), asked())))
+    found = heard(reply(Answer(client=0, examples=1, arrays=layouts, seconds=0.0), asked(), "d"))
     for name, array in layouts.items():
         np.testing.assert_array_equal(found.arrays[name], array)
 
 
 @pytest.mark.parametrize(("kind", "type_"), [("prepare", "query"), ("train", "train"), ("score", "evaluate")])
 def test_every_kind_of_visit_has_its_flower_message_type(kind, type_):
-    message = assign(Assignment(kind=kind, run="r", recipe_digest="d"), 7, parcel({}, {}))
+    message = assign(Assignment(kind=kind, run="r", recipe_digest="d", most_bytes=MOST), 7, parcel({}, {}))
     assert isinstance(message, Message)
     assert message.metadata.message_type == type_
     facts = message.content["facts"]
@@ -150,6 +159,7 @@ def test_every_kind_of_visit_has_its_flower_message_type(kind, type_):
         "kind": kind,
         "run": "r",
         "recipe_digest": "d",
+        "most_bytes": MOST,
         "corpus_digest": "",
         "round": 0,
         "stage": "",

@@ -79,7 +79,7 @@ def liar(lie, recipe, number):
         asked = assigned(message)
         if client != number or asked.kind != "train":
             return None
-        return reply(LIES[lie](participant(recipe.as_json(), client), asked), message)
+        return reply(LIES[lie](participant(recipe.as_json(), client), asked), message, asked.recipe_digest)
 
     return act
 

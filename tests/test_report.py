@@ -14,11 +14,13 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support
 from recipes.load import load
 from recipes.section import InputError
 from server.classes import by_class, macro_f1
-from server.figures import STATES, admitted
+from server.figures import STATES
 from server.folder import as_yaml
 from server.ledger import Ledger, lines
-from server.record import record
-from server.report import FILES, PARTS, mean, report, sheets
+from server.record import mean, record
+from server.report import FILES, PARTS, report
+from server.run_figures import admitted
+from server.sheets import sheets
 from server.signs import SIGNS, signs
 
 SMOKE = load("smoke", ["rounds=6", "clients=3"])

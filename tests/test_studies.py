@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from bench import ablation as ablation_study
-from bench import llm_qfl, sensitivity
+from bench import llm_qfl, qfed_study, sensitivity
 from bench.tables import TABLES
 from recipes.load import load, sweep_of
 from recipes.section import InputError
@@ -136,3 +136,29 @@ def test_every_row_of_the_llm_qfl_studies_is_a_recipe():
     for rows in llm_qfl.STUDIES.values():
         for name, changes in rows:
             assert load(name, changes).name == name
+
+
+def test_a_setting_of_qfed_is_one_line_with_what_travels_and_a_figure_beside_it(tmp_path, run_of):
+    changes = ["clients=5", "rounds=2"]
+    outcomes = []
+    for seed in range(2):
+        one = load("qfed-scale", [*changes, f"seed={seed}"])
+        scores = {"student": 0.80 + seed / 100, "twin": 0.82}
+        outcomes.append(outcome(run_of(tmp_path / str(seed), one, scores, 2, parameters=1497)))
+    row = json.loads(json.dumps(qfed_study.measured("qfed-scale", changes, outcomes[::-1])))
+    assert (row["weights"], row["parameters"], row["work"]) == ([6690], 1497, [5, 2, 2])
+    assert len(row["by_round"]) == 2
+    text = TABLES["qfed-scale"]({"rows": [row]})
+    assert "| qfed-scale clients=5 rounds=2 | 80.5% | 82.0% | −1.5 |" in text
+    assert "| 1,497 | 6,690 | 5,988 | 5 × 2 × 2 | 2 |" in text
+    assert "![accuracy by round](results/qfed-scale.png)" in text
+    qfed_study.draw([row], tmp_path / "a" / "scale.png")
+    assert (tmp_path / "a" / "scale.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_every_row_of_the_qfed_studies_is_a_recipe_whose_circuit_has_its_twin_beside_it():
+    for name, rows in qfed_study.studies().items():
+        for recipe, changes, seeds in rows:
+            found = load(recipe, changes)
+            assert seeds >= 1
+            assert found.student.twin or name == "qfed-controls" or recipe == "qfed-fashion"

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -105,6 +106,26 @@ def test_flower_still_sleeps_and_chooses_its_executor_where_we_step_in(monkeypat
     assert slept == [0.1, *[supernode.LOOK_SECONDS] * 3]
     with pytest.raises(RuntimeError, match=r"has no server\.supernode\.sleep_less; qflock needs version 1\.41"):
         supernode.replace(supernode, "sleep_less", None)
+
+
+FINAL = {
+    "no answer to a handshake": (httpx.ConnectTimeout("_ssl.c:989: The handshake operation timed out"), False),
+    "an end in its middle": (httpx.ConnectError("[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred"), False),
+    "a reset in its middle": (httpx.ConnectError("[Errno 104] Connection reset by peer (TLS)"), False),
+    "nobody listens": (httpx.ConnectError("[Errno 111] Connection refused"), False),
+    "a wrong certificate": (httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed"), True),
+    "no TLS": (httpx.ConnectError("[SSL: WRONG_VERSION_NUMBER] wrong version number"), True),
+}
+
+
+@pytest.mark.parametrize(("error", "final"), FINAL.values(), ids=FINAL)
+def test_a_node_gives_up_for_a_certificate_but_not_for_a_network_that_is_cut(error, final):
+    from flwr.supernode import fleet_http_connection
+
+    from server import supernode
+
+    assert supernode.patient().should_giveup(error) is final
+    assert "make_simple_http_retry_invoker()" in inspect.getsource(fleet_http_connection)
 
 
 @pytest.mark.slow

@@ -177,7 +177,7 @@ def test_a_failing_client_is_a_line_a_dead_process_ends_the_run_and_resume_finis
         from strategies.wire import assigned, reply
 
         if client == 1 and assigned(message).kind == "train" and assigned(message).round == 2:
-            return reply(Refusal(client=1, reason="RuntimeError: client 1 breaks in round 2"), message)
+            return reply(Refusal(client=1, reason="RuntimeError: client 1 breaks in round 2"), message, "")
         return None
 
     uninterrupted = run_here("here", {"recipe": "smoke", "rounds": 4, "override": "clients=5"}, 5, act=act)

@@ -1,0 +1,136 @@
+"""QFed's recipes, each setting beside its hash twin: `python -m bench.qfed_study`, or `make qfed`.
+
+Every recipe's own sweep, run after run; what is done is not done again. Speed moves no number but the minutes. Seeds
+are few where a run takes an hour: a table says how many.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from bench.llm_qfl import apart
+from bench.study import Results, asked, origin, write
+from quantum.targets import weights_of
+from recipes.load import load, sweep_of
+from server.figures import COLOURS, GROUPS
+from server.jobs import finish
+from server.outcome import Outcome
+from server.record import STUDENT, TWIN
+from server.statistics import mean
+from server.sweep import grid, planned
+
+FOLDER = Path(__file__).parent / "results"
+Row = tuple[str, list[str], int]  # a recipe, what is changed in it, over how many seeds
+BYTES = 4  # of a number that travels
+
+
+def own(recipe: str, seeds: int) -> list[Row]:
+    """A recipe's own sweep."""
+    return [(recipe, changes, seeds) for changes in grid(sweep_of(recipe))]
+
+
+def controls() -> Iterator[Row]:
+    """Whatever else 1,497 numbers or the whole network do with as many rounds and epochs."""
+    for by in ("circuit", "hash", "low-rank", "small", "full"):
+        yield "qfed-scale", ["clients=5", "student.twin=false", f"student.generator.by={by}"], 3
+
+
+def studies() -> dict[str, list[Row]]:
+    """Study → its rows, those that take longest last."""
+    return {
+        "qfed-mapping": own("qfed-mapping", 3),
+        "qfed-controls": list(controls()),
+        "qfed-scale": own("qfed-scale", 1),
+        "qfed-noniid": own("qfed-noniid", 1),
+        "qfed-hetero": own("qfed-hetero", 1),
+        "qfed-long": [
+            ("qfed-central", [], 1),
+            ("qfed-central-paper", [], 1),
+            ("qfed-fashion", [], 1),
+            ("qfed-resnet", [], 1),
+        ],
+    }
+
+
+def main() -> None:
+    """Run what is missing; a results file a study grows by each row, its figure with it."""
+    said = asked("bench.qfed_study", __doc__, seeds=3, results=FOLDER, only=list(studies()))
+    for study in said.only:
+        found = []
+        for recipe, changes, seeds in studies()[study]:
+            outcomes = finish(planned(recipe, [changes], range(min(seeds, said.seeds)), said.runs_dir), said.jobs)
+            found.append(measured(recipe, changes, outcomes))
+            write({"schema": 1, "rows": found}, said.results / f"{study}.json")
+            draw(found, said.results / f"{study}.png")
+
+
+def measured(recipe: str, changes: list[str], outcomes: Sequence[Outcome]) -> Results:
+    """One setting: a number a seed, with all that they depend on."""
+    runs = sorted(outcomes, key=lambda run: run.recipe.seed)
+    r = runs[0].recipe
+    by_round = [run.trace(STUDENT, "reference_accuracy") for run in runs]
+    return {
+        **origin(load(recipe, changes), runs, "make qfed"),
+        "changes": changes,
+        "by": r.student.generator.by,
+        "work": [r.clients, r.rounds, r.optimiser.epochs],
+        "weights": sorted({weights_of(name) for name in r.student.generator.named()}),
+        "parameters": runs[0].parameters(STUDENT),
+        "accuracy": {arm: [run.accuracy(arm) for run in runs] for arm in runs[0].arms},
+        "by_round": [mean(at) for at in zip(*by_round, strict=True)],
+        "minutes": mean([run.seconds / 60 for run in runs]),
+    }
+
+
+def table(results: Results) -> Table:
+    """One line a setting."""
+    drawn = Table()
+    drawn.add_column("recipe")
+    columns = ("student", "hash twin", "student − twin, points", "numbers", "weights written", "bytes up a visit")
+    for name in (*columns, "clients × rounds × epochs", "seeds", "minutes"):
+        drawn.add_column(name, justify="right")
+    for row in results["rows"]:
+        accuracy = row["accuracy"]
+        drawn.add_row(
+            " ".join([row["recipe"], *row["changes"]]),
+            f"{mean(accuracy[STUDENT]):.1%}",
+            f"{mean(accuracy[TWIN]):.1%}" if TWIN in accuracy else "",
+            apart(accuracy[STUDENT], accuracy[TWIN]) if TWIN in accuracy else "",
+            f"{row['parameters']:,}",
+            " to ".join(f"{count:,}" for count in sorted({row["weights"][0], row["weights"][-1]})),
+            f"{BYTES * row['parameters']:,}",
+            " × ".join(map(str, row["work"])),
+            str(len(row["seeds"])),
+            f"{row['minutes']:.0f}",
+        )
+    return drawn
+
+
+def note(results: Results) -> str:
+    """What the columns mean and where the numbers come from."""
+    commits = sorted({part for row in results["rows"] for part in row["commit"].split(", ")})
+    return (
+        f"Test images of FashionMNIST; means over the seeds. minutes: of all visits, student and twin, on two cores "
+        f"that did other things too. `make qfed`, qflock {', '.join(commits)}."
+    )
+
+
+def draw(rows: Sequence[Results], path: Path) -> None:
+    """Accuracy on the server's images by round, one curve a setting."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for number, row in enumerate(rows):
+        rounds = range(1, len(row["by_round"]) + 1)
+        label = " ".join(change.rpartition(".")[2] for change in row["changes"]) or row["recipe"]
+        axes.plot(rounds, row["by_round"], color=(*GROUPS, *COLOURS.values())[number % 10], label=label)
+    axes.set(xlabel="round", ylabel="accuracy on the server's images")
+    axes.legend(fontsize=7)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main()
