@@ -117,7 +117,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "qdllm-deployed": lambda results: "\n\n".join(
         [
             markdown(deployed.table(results)),
-            "![the same as bars](bench/results/qdllm-deployed.png)",
+            "![the same as bars](results/qdllm-deployed.png)",
             deployed.note(results),
         ]
     ),

@@ -38,13 +38,7 @@ HERE = {  # run in this process, in a folder that has runs/RUN, two more runs an
 }
 CHANGED = "qflock run smoke --clients 20 --seed 1 --set optimiser.maxiter=50"
 WATCH, PAID = "qflock watch runs/RUN", "qflock resume runs/RUN --spend SECONDS"
-DRY = (
-    "make run",
-    "make test",
-    "make reviews",
-    "make llm-qfl",
-    "make qfed",
-)  # what make would do: minutes and gigabytes
+DRY = ("make run", "make test", "make reviews", "make llm-qfl", "make qfed", "make qd-llm")  # what make would do: hours
 BY_HAND = "e2e/test_by_hand.py::test_flwr_run_writes_the_ledger_where_the_superlink_was_started"
 NODE = (
     "flower-supernode --insecure --superlink 127.0.0.1:8000 --port {} --node-config 'partition-id={} num-partitions=2'"
@@ -74,7 +68,6 @@ ELSEWHERE = {  # command → the test that runs it, on smaller rows where it say
         "e2e/test_sweep.py::test_a_sweep_that_is_interrupted_twice_is_finished_by_the_same_command"
     ),
     "qflock ablate llm-qfl-reviews": "test_ablation.py::test_the_command_skips_what_is_done_and_shows_the_table",
-    "python -m bench.qdllm": ("test_bench_qdllm.py::test_every_method_stands_in_the_table_with_the_papers_measures"),
     "flwr run . --stream --run-config 'recipe=\"smoke\"'": (
         "e2e/test_simulation.py::test_flwr_run_by_hand_writes_that_ledger_too"
     ),
