@@ -68,6 +68,7 @@ check: setup  ## format, lint and types
 
 bench: setup  ## time starting, fits, gradients, a round and a run, beside bare Flower and other simulators
 	$(BIN)/python -m bench.startup
+	$(BIN)/python -m bench.report
 	$(BIN)/python -m bench.engine
 	$(BIN)/python -m bench.gradients
 	$(BIN)/python -m bench.noisy
@@ -90,6 +91,14 @@ bench-qfed: setup  ## time a step of the generator beside TorchQuantum, measure 
 	$(BIN)/python -m bench.qfed
 	$(BIN)/python -m bench.qfed --clients 60
 	$(BIN)/python -m bench.plateau
+	$(BIN)/python -m bench.tables
+
+qd-llm: setup  ## QD-LLM's tables, figure and speed: every method and study over five seeds (a day)
+	$(BIN)/python -m bench.qdllm
+	$(BIN)/python -m bench.distillation
+	$(BIN)/qflock sweep qd-llm-topic --seeds 5 --runs-dir runs/deployed
+	$(BIN)/python -m bench.deployed runs/deployed/*
+	$(BIN)/python -m bench.distill
 	$(BIN)/python -m bench.tables
 
 qfed: setup  ## run every recipe of QFed, hours in all, and write the tables into bench/README.md

@@ -5,9 +5,12 @@ import platform
 import shlex
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
@@ -36,6 +39,19 @@ def command(argv: list[str]) -> str:
     """The command as typed, less what names a place on this machine."""
     said = [word for before, word in pairwise(argv) if "--results" not in (before, word)]
     return shlex.join(["python", "-m", f"bench.{Path(argv[0]).stem}", *said])
+
+
+@contextmanager
+def nothing_kept() -> Iterator[None]:
+    """An empty cache folder within: what is loaded already stays so, and answers that were kept are given anew."""
+    before = os.environ.get("QFLOCK_CACHE")
+    with TemporaryDirectory(prefix="qflock-bench-") as empty:
+        os.environ["QFLOCK_CACHE"] = empty
+        try:
+            yield
+        finally:
+            del os.environ["QFLOCK_CACHE"]
+            os.environ.update({} if before is None else {"QFLOCK_CACHE": before})
 
 
 def wide_console() -> Console:

@@ -1,12 +1,14 @@
 """What QD-LLM's student is measured against: classical models of the same rows, and a quantum one that is not trained.
 
-Each takes training texts with their labels and columns, and gives probabilities for test rows. B rows, K classes.
+Each is fitted on training texts with their labels, columns and soft labels, and then answers texts and columns it has
+not seen. B rows, D columns of the embedding, K classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +17,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
+from bench.inside import Inside
+from bench.small_berts import OBJECTIVES, answers, taught
 from data.streams import stream
 from quantum.dressed import Dressed
 
@@ -26,50 +30,56 @@ WORDS, TOKENS, WIDTH = 8000, 60, 64  # of TextRCNN: vocabulary, words of a text,
 
 @dataclass(frozen=True)
 class Task:
-    """One corpus at one seed: texts, an encoder's columns of them, and the student whose size is to be met."""
+    """One corpus at one seed: training texts, what is known of them, and the student whose size is to be met."""
 
     texts: list[str]
-    x: Floats
+    x: Floats  # (B, D)
     labels: NDArray[np.int64]
-    test_texts: list[str]
-    test_x: Floats
+    soft: Floats  # (B, K), the teacher's at the temperature
+    temperature: float
+    inside: Inside
     n_classes: int
     student: Dressed
     seed: int
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a rival says of the test rows, and its size."""
+class Fitted:
+    """A trained model, and how many of its numbers were trained."""
 
-    probs: Floats  # (B, K)
+    answer: Callable[[Sequence[str], Floats], Floats]  # texts and their columns, which it may both read → (B, K)
     parameters: int
 
 
-def words(task: Task) -> Answer:
+def words(task: Task) -> Fitted:
     """TF-IDF of words and word pairs, and logistic regression."""
     made = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
     fitted = LogisticRegression(max_iter=1000).fit(made.fit_transform(task.texts), task.labels)
-    return Answer(fitted.predict_proba(made.transform(task.test_texts)), fitted.coef_.size + fitted.intercept_.size)
+    return Fitted(lambda texts, _: fitted.predict_proba(made.transform(texts)), size(fitted))
 
 
-def linear(task: Task) -> Answer:
+def linear(task: Task) -> Fitted:
     """Logistic regression on the embedding."""
     fitted = LogisticRegression(max_iter=1000).fit(task.x, task.labels)
-    return Answer(fitted.predict_proba(task.test_x), fitted.coef_.size + fitted.intercept_.size)
+    return Fitted(lambda _, x: fitted.predict_proba(x), size(fitted))
 
 
-def mlp(task: Task) -> Answer:
+def size(fitted: LogisticRegression) -> int:
+    """Of weights and constants."""
+    return int(fitted.coef_.size + fitted.intercept_.size)
+
+
+def mlp(task: Task) -> Fitted:
     """One hidden layer on the embedding, as wide as the student's number of parameters allows."""
     d, k = task.x.shape[1], task.n_classes
     hidden = max(1, round((task.student.parameters - k) / (d + 1 + k)))
     with torch.random.fork_rng():
         torch.manual_seed(task.seed)
         network = nn.Sequential(nn.Linear(d, hidden), nn.ReLU(), nn.Linear(hidden, k))
-    return trained(network, torch.from_numpy(task.x).float(), torch.from_numpy(task.test_x).float(), task)
+    return trained(network, lambda _, x: torch.from_numpy(x).float(), task)
 
 
-def frozen_circuit(task: Task) -> Answer:
+def frozen_circuit(task: Task) -> Fitted:
     """In the manner of BERT-QTC (Yang et al. 2022, arXiv:2203.03550): logistic regression on a random circuit's ⟨Z⟩.
 
     There a circuit with random angles is a convolution over a frozen BERT; here it is QD-LLM's, with a random dense
@@ -83,7 +93,13 @@ def frozen_circuit(task: Task) -> Answer:
             return one.engine.expectations(z, torch.from_numpy(arrays["theta"])).double().numpy()
 
     fitted = LogisticRegression(max_iter=1000, C=100).fit(read(task.x), task.labels)
-    return Answer(fitted.predict_proba(read(task.test_x)), fitted.coef_.size + fitted.intercept_.size)
+    return Fitted(lambda _, x: fitted.predict_proba(read(x)), size(fitted))
+
+
+def small_bert(objective: str, task: Task) -> Fitted:
+    """One of the published objectives, each a function of bench/small_berts.py."""
+    model = taught(OBJECTIVES[objective], task.inside, task.texts, task.labels, task.soft, task.temperature, task.seed)
+    return Fitted(lambda texts, _: answers(model, task.inside, texts), model.parameters_used)
 
 
 class TextRcnn(nn.Module):
@@ -104,7 +120,7 @@ class TextRcnn(nn.Module):
         return logits
 
 
-def text_rcnn(task: Task) -> Answer:
+def text_rcnn(task: Task) -> Fitted:
     """TextRCNN with word vectors of its own."""
     counts: dict[str, int] = {}
     for text in task.texts:
@@ -113,7 +129,7 @@ def text_rcnn(task: Task) -> Answer:
     known = sorted(counts, key=lambda word: (-counts[word], word))[: WORDS - 2]
     number = {word: i for i, word in enumerate(known, 2)}  # 0 is padding, 1 any other word
 
-    def tokens(texts: list[str]) -> Tensor:
+    def tokens(texts: Sequence[str], _: Floats) -> Tensor:
         found = np.zeros((len(texts), TOKENS), np.int64)
         for row, text in enumerate(texts):
             chosen = [number.get(word, 1) for word in text.lower().split()[:TOKENS]]
@@ -123,11 +139,12 @@ def text_rcnn(task: Task) -> Answer:
     with torch.random.fork_rng():
         torch.manual_seed(task.seed)
         network = TextRcnn(len(known) + 2, task.n_classes)
-    return trained(network, tokens(task.texts), tokens(task.test_texts), task)
+    return trained(network, tokens, task)
 
 
-def trained(network: nn.Module, x: Tensor, test: Tensor, task: Task) -> Answer:
+def trained(network: nn.Module, read: Callable[[Sequence[str], Floats], Tensor], task: Task) -> Fitted:
     """Cross-entropy, Adam, a fixed number of epochs."""
+    x = read(task.texts, task.x)
     adam, draws = torch.optim.Adam(network.parameters(), lr=RATE), stream(task.seed, "batches")
     labels = torch.from_numpy(task.labels)
     for _ in range(EPOCHS):
@@ -135,19 +152,25 @@ def trained(network: nn.Module, x: Tensor, test: Tensor, task: Task) -> Answer:
             adam.zero_grad()
             nn.functional.cross_entropy(network(x[batch]), labels[batch]).backward()  # type: ignore[no-untyped-call]
             adam.step()
-    with torch.no_grad():
-        probs = torch.cat([network(part).softmax(1) for part in test.split(512)])  # type: ignore[no-untyped-call]
-    return Answer(probs.double().numpy(), sum(p.numel() for p in network.parameters()))
+
+    def answer(texts: Sequence[str], columns: Floats) -> Floats:
+        with torch.no_grad():
+            parts = read(texts, columns).split(512)  # type: ignore[no-untyped-call]
+            return torch.cat([network(part).softmax(1) for part in parts]).double().numpy()
+
+    return Fitted(answer, sum(p.numel() for p in network.parameters()))
 
 
-RIVALS: dict[str, Callable[[Task], Answer]] = {
+RIVALS: dict[str, Callable[[Task], Fitted]] = {
     "TF-IDF + logistic regression": words,
     "logistic regression on the embedding": linear,
     "MLP of the student's size": mlp,
     "untrained circuit + logistic regression (BERT-QTC style)": frozen_circuit,
     "TextRCNN": text_rcnn,
+    **{f"small BERT, as {name}": partial(small_bert, name) for name in OBJECTIVES},
 }
 NOT_RUN = {
-    "HiTIN": "it classifies into a hierarchy of labels, and these sets have none",
-    "LSFLS": "it finds hidden messages from a few examples, so it says nothing of the other two sets",
+    "HiTIN": "it classifies into a tree of labels, and these sets have flat ones",
+    "LSFLS (Wang et al. 2023)": "it fine-tunes a pretrained language model to find hidden messages from about ten "
+    "labelled texts, which is another task; for two of the three sets it has no meaning",
 }

@@ -15,7 +15,7 @@ from bench import qdllm, reviews, sensitivity
 from server.effects import sentences
 from server.record import STUDENT, TWIN
 from server.statistics import LEVEL, estimate
-from server.verify import claims
+from server.verify import claims, studied
 
 MISSING = "not measured yet"
 Arms = dict[str, list[float]]  # accuracy of every seed
@@ -38,19 +38,12 @@ def of_default(results: Path) -> Arms:
     return {row["arm"]: row["values"] for row in rows}
 
 
-def of_study(recipe: str, student: Sequence[str] = (), twin: Sequence[str] | None = None) -> Callable[[Path], Arms]:
-    """A recipe in any committed study; its twin is an arm of the same runs, or the runs with other changes."""
+def of_study(recipe: str, *changes: str, twin: str = "") -> Callable[[Path], Arms]:
+    """A recipe in a committed study; its twin is an arm of the same runs, or the recipe with one key changed."""
 
     def arms(results: Path) -> Arms:
-        rows = [row for path in sorted(results.glob("*.json")) for row in read(path).get("rows", [])]
-        found = [row for row in rows if isinstance(row, dict) and row.get("recipe") == recipe and "accuracy" in row]
-        sides = {STUDENT: (student, STUDENT), TWIN: (student, TWIN) if twin is None else (twin, STUDENT)}
-        return {
-            side: row["accuracy"][arm]
-            for side, (changes, arm) in sides.items()
-            for row in found
-            if row["changes"] == list(changes) and arm in row["accuracy"]
-        }
+        found = studied(results, recipe, list(changes))
+        return found | {TWIN: studied(results, recipe, [twin]).get(STUDENT, [])} if twin else found
 
     return arms
 
@@ -65,12 +58,13 @@ def in_one_place(corpus: str) -> Callable[[Path], Arms]:
     return arms
 
 
-FASHION, HASH = "qflock sweep qfed-fashion --seeds 1 --jobs 1", ["student.generator.by=hash"]
+HASH = "student.generator.by=hash"
 SYSTEMS = (
     Row("LLM-QFL", "reviews", "llm-qfl-reviews", "make reviews", of_default),
     Row("LLM-QFL", "genomic", "llm-qfl-genomic", "make llm-qfl", of_study("llm-qfl-genomic")),
     Row("LLM-QFL", "tweets", "llm-qfl-tweets", "make llm-qfl", of_study("llm-qfl-tweets")),
-    Row("QFed", "FashionMNIST", "qfed-fashion", FASHION, of_study("qfed-fashion", [], HASH)),
+    Row("QFed", "FashionMNIST, 70 rounds", "qfed-fashion", "make qfed", of_study("qfed-fashion", twin=HASH)),
+    Row("QFed", "FashionMNIST, 20 rounds", "qfed-scale", "make qfed", of_study("qfed-scale", "clients=5")),
     *(
         Row("QD-LLM, in one place", corpus, f"qd-llm-{corpus}", "python -m bench.qdllm", in_one_place(corpus))
         for corpus in qdllm.CORPORA
@@ -104,7 +98,7 @@ def accuracy(values: Sequence[float]) -> str:
 
 def note(results: Path) -> str:
     """What the intervals are."""
-    counts = sorted({len(values) for row in SYSTEMS for values in row.arms(results).values()})
+    counts = sorted({len(values) for row in SYSTEMS for values in row.arms(results).values() if values})
     return f"Test accuracy, mean of {' or '.join(map(str, counts))} seeds ({LEVEL:.0%} interval)."
 
 

@@ -13,6 +13,10 @@ from typing import Any
 
 from bench import (
     ablation,
+    deploy,
+    deployed,
+    distill,
+    distillation,
     engine,
     executors,
     faults,
@@ -27,6 +31,7 @@ from bench import (
     qdllm,
     qfed,
     qfed_study,
+    report,
     reviews,
     sensitivity,
     startup,
@@ -37,6 +42,7 @@ from bench import (
 from recipes.section import InputError
 from server.effects import table as parts
 from server.tables import markdown
+from server.verify import verify
 
 BENCH = Path(__file__).parent
 PAGES = (BENCH.parent / "README.md", BENCH / "README.md")
@@ -99,6 +105,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     ),
     "federation": lambda results: markdown(federation.table(results)),
     "processes": lambda results: f"{markdown(processes.table(results))}\n\n{processes.note(results)}",
+    "deploy": lambda results: f"{markdown(deploy.table(results))}\n\n{deploy.note(results)}",
     "gradients": lambda results: f"{markdown(gradients.table(results))}\n\n{gradients.note(results)}".rstrip(),
     "qfed": lambda results: f"{markdown(qfed.table(results))}\n\n{qfed.note(results)}",
     "qdllm": lambda results: "\n\n".join(
@@ -107,6 +114,18 @@ TABLES: dict[str, Callable[[Results], str]] = {
             qdllm.note(results),
         ]
     ),
+    "qdllm-deployed": lambda results: "\n\n".join(
+        [
+            markdown(deployed.table(results)),
+            "![the same as bars](bench/results/qdllm-deployed.png)",
+            deployed.note(results),
+        ]
+    ),
+    **{
+        f"qdllm-{study}": lambda results: f"{markdown(distillation.table(results))}\n\n{distillation.note(results)}"
+        for study in distillation.STUDIES
+    },
+    "distill": lambda results: f"{markdown(distill.table(results))}\n\n{distill.note(results)}",
     "plateau": lambda results: markdown(plateau.table(results)),
     "engine": lambda results: markdown(engine.table(results)),
     "noisy": lambda results: markdown(noisy.table(results)),
@@ -116,12 +135,14 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "teachers": lambda results: f"{markdown(teachers.table(results))}\n\n{teachers.note(results)}",
     "faults": lambda results: f"{markdown(faults.table(results))}\n\n{faults.note(results)}",
     "kills": lambda results: markdown(kills.table(results)),
+    "report": lambda results: f"{markdown(report.table(results))}\n\n{report.note(results)}",
     "startup": lambda results: markdown(startup.table(results)),
 }
 
 DIGESTS: dict[str, Callable[[Path], str]] = {
     "systems": lambda results: f"{markdown(systems.table(results))}\n\n{systems.note(results)}",
     "helped": systems.helped,
+    "verify": lambda results: verify(results).markdown(),  # a folder without runs
 }
 
 if __name__ == "__main__":

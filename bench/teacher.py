@@ -140,7 +140,7 @@ def ours(train: Rows, validation: Rows, seed: int) -> Results:
         read, filling = timed(lambda: one.learn(*train))
         _, kept = timed(lambda: again.learn(*train))
         probs_BK = one.soft_labels(validation[0], 1.0)
-    loss, accuracy, _ = held_out(probs_BK, validation[1])
+    loss, accuracy, *_ = held_out(probs_BK, validation[1])
     return {"tokens": read, "filling_seconds": filling, "seconds": kept, "accuracy": accuracy, "loss": loss}
 
 
@@ -178,7 +178,7 @@ def trainer(train: Rows, validation: Rows, seed: int) -> Results:
         )
         _, seconds = timed(theirs.train)
         logits_BK = theirs.predict(asked).predictions
-    loss, accuracy, _ = held_out(softened(logits_BK, 1.0), validation[1])
+    loss, accuracy, *_ = held_out(softened(logits_BK, 1.0), validation[1])
     tokens = OURS.epochs * sum(len(row["input_ids"]) for row in few)
     return {"tokens": tokens, "seconds": seconds, "accuracy": accuracy, "loss": loss}
 

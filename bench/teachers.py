@@ -54,7 +54,7 @@ def one(recipe: Recipe, seed: int) -> Results:
     train, validation, test = (chosen(recipe, corpus, part, seed) for part in (TRAIN, VALIDATION, TEST))
     teacher = LoraTeacher(recipe.teacher, len(corpus.classes), seed, 0)
     teacher.tune(*train, *validation)
-    loss, accuracy, f1 = held_out(teacher.soft_labels(test[0], 1.0), test[1])
+    loss, accuracy, f1, *_ = held_out(teacher.soft_labels(test[0], 1.0), test[1])
     student = of_states(replace(recipe, seed=seed), teacher, train, test, len(corpus.classes))
     return {"rows": len(train[1]), "accuracy": accuracy, "loss": loss, "f1": f1, "student": student}
 

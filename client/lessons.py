@@ -36,13 +36,16 @@ class Lessons:
     beliefs: Floats  # (V, K) on the held-out rows, at temperature 1
     loss: float | None  # cross-entropy on the held-out rows, nats
     accuracy: float | None
-    f1: float | None  # macro
+    f1: float | None  # macro, as the next two
+    precision: float | None
+    recall: float | None
     tuning_seconds: float = 0.0  # 0 when nothing was tuned, or had been before; does not last
     tokens_per_second: float = 0.0
 
 
 NOTHING = np.zeros((0, 0))
-ABSENT = Lessons(NOTHING, NOTHING, None, None, None)  # no teacher: it teaches, regulates, weighs and stops nothing
+# no teacher: it teaches, regulates, weighs and stops nothing
+ABSENT = Lessons(NOTHING, NOTHING, None, None, None, None, None)
 
 
 def attend(who: Participant, assignment: Assignment) -> tuple[Lessons, list[Tuned], str]:
@@ -108,8 +111,8 @@ def recalled(who: Participant, run: str, number: int) -> Lessons | None:
         return None
     try:
         with np.load(file) as kept:
-            numbers = (float(kept[name]) for name in ("loss", "accuracy", "f1"))
-            return Lessons(kept["soft"], kept["beliefs"], *numbers)
+            soft_BK, beliefs_VK = kept["soft"], kept["beliefs"]
+        return Lessons(soft_BK, beliefs_VK, *held_out(beliefs_VK, who.share.validation.labels))
     except (BadZipFile, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{file} is damaged ({error}); delete it, and this client asks its teacher anew") from None
 
@@ -117,7 +120,7 @@ def recalled(who: Participant, run: str, number: int) -> Lessons | None:
 def keep(lessons: Lessons, who: Participant, run: str, number: int) -> Lessons:
     """The lessons, once they are on disk; not flushed, as a client's memory."""
     file, written = path(who, run, number), BytesIO()
-    np.savez(written, **{name: getattr(lessons, name) for name in ("soft", "beliefs", "loss", "accuracy", "f1")})
+    np.savez(written, soft=lessons.soft, beliefs=lessons.beliefs)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, written.getvalue(), durable=False)
     return lessons

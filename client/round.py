@@ -79,6 +79,8 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
                 teacher_loss=lessons.loss,
                 teacher_accuracy=lessons.accuracy,
                 teacher_f1=lessons.f1,
+                teacher_precision=lessons.precision,
+                teacher_recall=lessons.recall,
                 divergence=divergence(lessons.beliefs, probs_BK) if len(lessons.beliefs) else 0.0,
                 terms=guidance.terms(arm.predict(fit.arrays, x), labels) if guidance.teaches else {},
                 rho=budget.rho,

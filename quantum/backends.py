@@ -16,6 +16,7 @@ from data.streams import stream
 from quantum.density import Channel, depolarizing_transfer
 from quantum.devices import cache_key, fake_device, known, placed
 from quantum.executor import CheckedExecutor, Executor, Floats, Run, drawn, fits
+from quantum.heisenberg import work, z_values
 from quantum.mitigation import confused, mitigated
 from recipes.executor import split_executor
 
@@ -90,6 +91,14 @@ class OnDevice:
     def probabilities(self, rows_BP: Floats) -> Floats:
         """(B, D)"""
         return confused(self._channel.run(rows_BP[:, self._columns]), self.confusion)
+
+    def z_values(self, rows_BP: Floats) -> Floats:
+        """(B, Q) ⟨Z⟩ of every qubit before it is read, of rows that differ in the first rotations only."""
+        return z_values(self._channel, rows_BP[:, self._columns])
+
+    def work(self, rows_BP: Floats) -> float:
+        """Numbers that `z_values` moves, for any count of rows."""
+        return work(self._channel, rows_BP[:, self._columns])
 
 
 def once(make: Callable[[QuantumCircuit], Made]) -> Callable[[QuantumCircuit], Made]:

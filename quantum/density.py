@@ -40,12 +40,12 @@ class Channel:
     def __init__(self, circuit: QuantumCircuit, noise: Noise, measured: Sequence[int]) -> None:
         self.n_qubits, self.measured = circuit.num_qubits, measured
         parameters = list(circuit.parameters)
-        self._steps: list[Step] = []
+        self.steps: list[Step] = []
         for item in circuit.data:
             if item.operation.name != "barrier":
                 qubits = tuple(circuit.find_bit(qubit).index for qubit in item.qubits)
                 fits(2 * 16 * 16 ** len(qubits), f"noise on gates of {len(qubits)} qubits")
-                self._steps.append((_step(item, parameters, noise(item.operation.name, qubits)), qubits))
+                self.steps.append((_step(item, parameters, noise(item.operation.name, qubits)), qubits))
 
     def run(self, rows_BP: Floats) -> Floats:
         """(B, 2^measured)"""
@@ -57,7 +57,7 @@ class Channel:
         state = np.zeros((len(rows_BP), 4**self.n_qubits))
         state[:, digits(range(self.n_qubits))] = 1  # |0…0⟩: every product of I and Z has the value 1
         waiting: dict[int, Floats] = {}
-        for matrix_of, qubits in self._steps:
+        for matrix_of, qubits in self.steps:
             matrix = matrix_of(rows_BP)
             if len(qubits) == 1:
                 waiting[qubits[0]] = matrix @ waiting.get(qubits[0], np.eye(4))

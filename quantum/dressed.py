@@ -128,6 +128,13 @@ class Dressed:
         held = self._tensors(arrays)
         return turned(self._rows(x) @ held["W"] + held["b"], self.config.angles).double().numpy()
 
+    def answer(self, arrays: Arrays, read_BN: NDArray[Any]) -> Floats:
+        """(B, K) class probabilities of ⟨Z⟩ that something else has measured."""
+        import torch
+
+        read = torch.from_numpy(np.asarray(read_BN, np.float32))
+        return softmax(self._out(read, self._tensors(arrays)).double().numpy())
+
     def step(self, optimiser: OptimiserConfig) -> int:
         """The least budget that moves it: an epoch."""
         return EXACT_GRADIENT
@@ -138,6 +145,10 @@ class Dressed:
         if self.circuit:
             z_BN = turned(inner, self.config.angles)
             read_BN = self._expected(z_BN, held["theta"], executor).to(inner.dtype)
+        return self._out(read_BN, held)
+
+    def _out(self, read_BN: Tensor, held: dict[str, Tensor]) -> Tensor:
+        """(B, K)"""
         if self.config.readout == "dense":
             return read_BN @ held["V"] + held["c"]
         return read_BN @ shared_out(self.config.qubits, self.n_classes).to(read_BN.dtype)

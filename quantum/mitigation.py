@@ -24,6 +24,24 @@ def mitigated(frequencies_BD: Floats, confusion_Q22: Floats) -> Floats:
     return nearest_probabilities(confused(frequencies_BD, inverse))
 
 
+def misread(z_BQ: Floats, confusion_Q22: Floats) -> Floats:
+    """⟨Z⟩ of every qubit as it is read: a straight line of ⟨Z⟩."""
+    middle, slope = line(confusion_Q22)
+    return middle + slope * z_BQ
+
+
+def corrected(z_BQ: Floats, confusion_Q22: Floats) -> Floats:
+    """The inverse of `misread`, within −1 and 1."""
+    middle, slope = line(confusion_Q22)
+    return np.clip((z_BQ - middle) / slope, -1, 1)
+
+
+def line(confusion_Q22: Floats) -> tuple[Floats, Floats]:
+    """M⟨Z⟩ where nothing is known of a qubit, and how fast it rises: halves of sum and difference of both states'."""
+    zero, one = (confusion_Q22[:, 0, held] - confusion_Q22[:, 1, held] for held in (0, 1))
+    return (zero + one) / 2, (zero - one) / 2
+
+
 def nearest_probabilities(values_BD: Floats) -> Floats:
     """argmin_p ‖p − v‖₂ over p ≥ 0, Σp = 1: p = max(v − τ, 0) (Held, Wolfe and Crowder 1974)."""
     falling = -np.sort(-values_BD, axis=1)

@@ -1,30 +1,39 @@
 """Curves of several runs: reference loss and accuracy by round, the mean over seeds in the band of their range."""
 
 from itertools import cycle
+from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING
+from textwrap import shorten, wrap
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from server.compare import Comparison, points
-from server.figures import COLOURS, GROUPS, INK, STYLES, Curve, Drawing, curves, save_png, together
+from server.compare import Comparison, Group, points
+from server.drawing import INK, Drawing, save_png, together
+from server.figures import COLOURS, GROUPS, Curve, curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
 def bands(comparison: Comparison) -> list[Drawing]:
-    """One panel of losses, one of accuracies; a seed that stopped early keeps its last value."""
-    seeds = sorted({len(group.runs) for group in comparison.groups})
-    many = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    """A panel of losses and one of accuracies for every group; a seed that stopped early keeps its last value."""
     found = []
     for name, ylabel in (("loss", "held-out cross-entropy, nats"), ("accuracy", "")):
-        drawn = traces(comparison, f"reference_{name}")
-        says = (
-            f"{name} by round on the server's rows, mean of {many} seeds, band from least to most; at the end "
-            + "; ".join(f"{curve.label} {curve.values[-1]:.3f}" for curve in drawn)
-        )
-        found.append(curves(name, f"{name} by round", says, drawn, ylabel=ylabel, percent=name == "accuracy"))
+        groups = [traces(group, f"reference_{name}") for group in comparison.groups]
+        every = [end for drawn in groups for curve in drawn for end in (*curve.low, *curve.high)]
+        ends = [end for end in every if isfinite(end)] or [0.0, 1.0]
+        margin = 0.05 * (max(ends) - min(ends)) or 0.01
+        for place, (group, drawn) in enumerate(zip(comparison.groups, groups, strict=True)):
+            last = "; ".join(f"{curve.label} {curve.values[-1]:.3f}" for curve in drawn)
+            says = (
+                f"{group.label}: {name} by round on the server's rows, mean of {len(group.runs)} seeds in the band "
+                f"from least to most; at the end {last}"
+            )
+            title = "\n".join(wrap(f"{name} · {group.label}", 52))
+            span = (min(ends) - margin, max(ends) + margin)
+            looks: Any = {"ylabel": ylabel, "percent": name == "accuracy", "span": span}
+            found.append(curves(f"{name}-{place}", title, says, drawn, **looks))
     return found
 
 
@@ -39,32 +48,31 @@ def differences(comparison: Comparison) -> Drawing:
             ends = [100 * end for end in found.interval or (found.mean, found.mean)]
             axes.plot(ends, [place, place], color=GROUPS[2], linewidth=2)
             axes.plot(100 * found.mean, place, "o", color=GROUPS[2], markersize=5)
-            axes.text(0, place + 0.3, pair.label, transform=axes.get_yaxis_transform(), fontsize=6)
-        axes.axvline(0, color=INK, linewidth=0.8)
+            label = shorten(pair.label, 78, placeholder="…")
+            axes.text(0, place + 0.3, label, transform=axes.get_yaxis_transform(), fontsize=7, in_layout=False)
+        axes.axvline(0, color=INK, linewidth=0.8, linestyle=":", zorder=0)
         axes.set_yticks([])
         axes.set(xlabel="percentage points of accuracy", ylim=(-0.6, len(pairs) - 0.2))
 
     title = "paired differences"
     return Drawing(
-        "differences", title, f"{title} with their intervals: {shown}", draw, max(2.0, 1 + 0.35 * len(pairs))
+        "differences", title, f"{title} with their intervals: {shown}", draw, max(2.0, 1 + 0.38 * len(pairs))
     )
 
 
-def traces(comparison: Comparison, key: str) -> list[Curve]:
-    """A curve a group and arm; colours tell groups apart, or the arms of a single one."""
-    alone, found = len(comparison.groups) == 1, []
-    for group, colour in zip(comparison.groups, cycle(GROUPS), strict=False):
-        for arm, style in zip(group.arms, cycle(STYLES), strict=False):
-            seeds = [run.trace(arm, key) for run in group.runs.values()]
-            longest = max(map(len, seeds))
-            rows = np.array([trace + trace[-1:] * (longest - len(trace)) for trace in seeds], dtype=float)
-            looks = (COLOURS.get(arm, colour), "-") if alone else (colour, style)
-            middle, low, high = rows.mean(0), rows.min(0), rows.max(0)
-            found.append(Curve(f"{group.label}: {arm}", range(1, longest + 1), middle, low, high, *looks))
+def traces(group: Group, key: str) -> list[Curve]:
+    """A curve an arm."""
+    found = []
+    for arm, colour in zip(group.arms, cycle(GROUPS), strict=False):
+        seeds = [run.trace(arm, key) for run in group.runs.values()]
+        longest = max(map(len, seeds))
+        rows = np.array([trace + trace[-1:] * (longest - len(trace)) for trace in seeds], dtype=float)
+        middle, low, high = rows.mean(0), rows.min(0), rows.max(0)
+        found.append(Curve(arm, range(1, longest + 1), middle, low, high, COLOURS.get(arm, colour)))
     return found
 
 
 def picture(comparison: Comparison, path: Path) -> None:
-    """Both panels as one file."""
+    """All panels as one file, losses above accuracies."""
     with path.open("wb") as file:
-        save_png(together(*bands(comparison)), file)
+        save_png(together(*bands(comparison), rows=2), file)

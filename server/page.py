@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from server.figures import Drawing, element
+from server.drawing import Drawing, element
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,20 +24,22 @@ body{margin:0 auto;max-width:76rem;padding:1rem;font:16px/1.5 system-ui,sans-ser
 background:var(--page);overflow-wrap:anywhere}
 h1{font-size:1.6rem;margin:.5rem 0}h2{font-size:1.2rem;margin:2rem 0 .5rem;border-bottom:1px solid var(--line)}
 a{color:var(--mark)}nav{font-size:.95rem}nav a{display:inline-block;padding:.3rem .8rem .3rem 0}
-.panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,22rem),1fr));gap:1rem}
-figure{margin:0;padding:.5rem;border:1px solid var(--line);border-radius:.5rem;break-inside:avoid}
+.panels{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:1rem}
+figure{margin:0;padding:.5rem;max-width:38rem;border:1px solid var(--line);border-radius:.5rem;break-inside:avoid}
 figure svg{width:100%;height:auto;display:block}figcaption{font-size:.85rem}
-.scroll{overflow:auto;max-height:32rem;margin:.75rem 0}thead th{position:sticky;top:0}
+.scroll{overflow:auto;max-height:32rem;margin:.75rem 0}thead th{position:sticky;top:0;vertical-align:bottom}
+tbody th{position:sticky;left:0;max-width:40vw;overflow-wrap:break-word}
+details{margin:.75rem 0}summary{color:var(--mark);cursor:pointer}
 table{border-collapse:collapse;overflow-wrap:normal;font-size:.9rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;font-size:.85rem;padding:.2rem 0}
 th,td{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
-th{background:var(--soft)}th.t,td.t{text-align:left;white-space:normal}td.t{min-width:6rem}
+th{background:var(--soft)}thead th,th.t,td.t{white-space:normal}th.t,td.t{text-align:left}td.t{min-width:6rem}
 .signs{padding:0;list-style:none}.signs li{border-left:.3rem solid var(--warn);background:var(--soft);
 padding:.5rem .8rem;margin:.5rem 0;break-inside:avoid}.signs b{color:var(--warn)}
-pre{background:var(--soft);padding:.75rem;overflow-x:auto;font-size:.8rem;white-space:pre-wrap}
+pre{background:var(--soft);padding:.75rem;font-size:.8rem;white-space:pre-wrap;columns:18rem}
 :focus-visible{outline:.2rem solid var(--mark)}
 @media print{:root{--ink:#000;--page:#fff;--soft:#f3f1f8;--line:#bbb;--warn:#9a4a00}body{max-width:none;font-size:10pt;
-padding:0}nav{display:none}.scroll{overflow:visible;max-height:none}table{font-size:8pt}th,td{white-space:normal}}
+padding:0}nav{display:none}::details-content{content-visibility:visible;display:block}.scroll{overflow:visible;max-height:none}table{font-size:8pt}th,td{white-space:normal}}
 """
 
 CAPTION = 200  # letters; what is longer is only for who does not see the figure
@@ -65,16 +67,23 @@ class Sheet:
     rows: Sequence[Sequence[Any]]
 
     def html(self) -> str:
-        cells = [[column.cell(value) for column, value in zip(self.columns, row, strict=True)] for row in self.rows]
-        words = [column.write is None for column in self.columns]
-        return table(self.caption, [column.head for column in self.columns], cells, words)
+        """Without the columns that hold nothing."""
+        cells = self.cells()
+        kept = [place for place in range(len(self.columns)) if any(row[place] for row in cells)]
+        columns = [self.columns[place] for place in kept]
+        rows = [[row[place] for place in kept] for row in cells]
+        return table(self.caption, [one.head for one in columns], rows, [one.write is None for one in columns])
+
+    def cells(self) -> list[list[str]]:
+        return [[column.cell(value) for column, value in zip(self.columns, row, strict=True)] for row in self.rows]
 
     def markdown(self) -> str:
         """As GitHub shows it."""
         rules = ["---" if column.write is None else "---:" for column in self.columns]
-        cells = [[column.cell(value) for column, value in zip(self.columns, row, strict=True)] for row in self.rows]
         heads = [column.head for column in self.columns]
-        rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (heads, rules, *cells)]
+        rows = [
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (heads, rules, *self.cells())
+        ]
         return f"**{self.caption}**\n\n" + "\n".join(rows) + "\n"
 
     def terminal(self) -> "Table":
@@ -84,8 +93,8 @@ class Sheet:
         drawn = Table(title=self.caption, title_justify="left")
         for column in self.columns:
             drawn.add_column(column.head, justify="left" if column.write is None else "right", overflow="fold")
-        for row in self.rows:
-            drawn.add_row(*(column.cell(value) for column, value in zip(self.columns, row, strict=True)))
+        for row in self.cells():
+            drawn.add_row(*row)
         return drawn
 
     def csv(self) -> str:
@@ -159,6 +168,11 @@ def figure(drawing: Drawing) -> str:
 
 def paragraphs(*texts: str) -> str:
     return "".join(f"<p>{escape(text)}</p>" for text in texts if text)
+
+
+def folded(title: str, content: str) -> str:
+    """Content for whoever opens it, and on paper."""
+    return f"<details><summary>{escape(title)}</summary>{content}</details>" if content else ""
 
 
 def bullets(items: Iterable[str]) -> str:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from recipes.section import InputError
-from server.figures import of_run
 from server.record import record
-from server.report import sheets, whole
+from server.report import whole
+from server.run_figures import of_run
+from server.sheets import sheets
 from server.sweep import stamp
 
 HOST = "127.0.0.1"

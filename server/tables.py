@@ -117,21 +117,26 @@ def as_csv(comparison: Comparison) -> str:
 def as_html(comparison: Comparison) -> str:
     """Everything on one page that needs nothing else."""
     from server.bands import bands, differences
-    from server.page import Section, bullets, page, panels
+    from server.page import Section, bullets, folded, page, panels, paragraphs
 
-    shown = [
-        f"{group.label}, seed {seed}: {run.folder}" for group in comparison.groups for seed, run in group.runs.items()
-    ]
-    arms, *pairs = map(html, tables(comparison))
+    groups, pairs = comparison.groups, comparison.pairs
+    runs = [f"{group.label}: {', '.join(str(run.folder) for run in group.runs.values())}" for group in groups]
+    arms, *rest = map(html, tables(comparison))
     apart = panels([differences(comparison)]) if pairs else ""
+    shown, others = ([reading(pair) for pair in pairs if pair.found.shown is said] for said in (True, False))
+    first = [f"{groups[0].label} is {comparison.base}."] if comparison.base else []
+    read = bullets([*first, *shown, *filter(None, [comparison.caution])])
     sections = (
-        Section("reading", "What may be said", bullets(sentences(comparison))),
+        Section(
+            "reading", "What may be said", read + folded(f"{len(others)} without a difference shown", bullets(others))
+        ),
         Section("accuracy", "Accuracy and costs", arms),
-        Section("differences", "Differences, wins and losses", apart + "".join(pairs)),
+        Section("differences", "Differences, wins and losses", apart + "".join(rest)),
         Section("rounds", "Round by round", panels(bands(comparison))),
-        Section("runs", "Runs", bullets(shown)),
+        Section("runs", "Runs", folded(f"{sum(len(group.runs) for group in groups)} folders", bullets(runs))),
     )
-    return page("qflock · comparison", "", sections)
+    lead = f"{len(shown)} of {len(pairs)} paired differences in accuracy are shown." if pairs else ""
+    return page("qflock · comparison", paragraphs(lead), sections)
 
 
 def html(table: Table) -> str:

@@ -45,6 +45,8 @@ class Trained:
         for number, text in enumerate(texts, 1):
             if not text.strip():
                 raise InputError(f"text {number} is empty; there is nothing to classify")
+            if any("\udc80" <= letter <= "\udcff" for letter in text):  # a byte that the shell gave and Python kept
+                raise InputError(f"text {number} is not UTF-8; give it in UTF-8")
         made = stages(self.recipe, encoder(self.recipe.features), len(self.classes))
         return through(made, self.state.shared, [" ".join(text.split()) for text in texts])
 
@@ -62,7 +64,15 @@ def trained(folder: Path) -> Trained:
             f"{folder} has no checkpoint yet: no round of it has ended. Go on with: qflock resume {folder}"
         )
     classes = load_corpus(recipe.data, recipe.seed).classes
-    return Trained(recipe, state, models(recipe, len(classes)), classes)
+    arms = models(recipe, len(classes))
+    for name, arm in arms.items():
+        made, found = ({key: a.shape for key, a in one.items()} for one in (arm.initial(0), state.arms[name].arrays))
+        if made != found:
+            raise InputError(
+                f"{folder} has a {name} of {found}, and one for the {len(classes)} classes of {recipe.data.corpus} is "
+                f"of {made}: give back the data that it was trained on"
+            )
+    return Trained(recipe, state, arms, classes)
 
 
 def predicted(run: Trained, texts: Sequence[str], spec: str, shots: int, *, mitigate: bool = False) -> Table:

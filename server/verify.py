@@ -1,6 +1,7 @@
 """What the three papers say beside what we measure: a count or a formula now, an accuracy from runs that are there.
 
 A claim is reproduced when our number is within its tolerance; one that nobody measured here says the command that does.
+Accuracies are of finished runs, else of the studies that the repository keeps.
 """
 
 import json
@@ -81,15 +82,25 @@ def measured(measure: dict[str, Any], runs_dir: Path) -> float | None:
     return None
 
 
-def accuracy(runs_dir: Path, recipe: str, row: str = "student") -> float | None:
-    """Mean test accuracy over the seeds of a shipped recipe that were run unchanged, alone or in a sweep's folder."""
-    shipped = load(recipe)
+def accuracy(runs_dir: Path, recipe: str, row: str = STUDENT, set: list[str] | None = None) -> float | None:  # noqa: A002
+    """Mean test accuracy over the seeds that were run, alone or in a sweep's folder; else over those of a study."""
+    shipped = load(recipe, set or [])
     wanted = [replace(shipped, seed=seed).digest() for seed in range(SEEDS)]
     homes = [runs_dir, *(path.parent for path in runs_dir.glob("*/sweep.json"))]
     found = [at.folder for home in homes for at in by_digest(home, wanted).values() if at.state == "completed"]
     outcomes = [outcome(folder) for folder in found if folder]
-    values = {run.recipe.seed: run.accuracy(row) for run in outcomes if row in (*run.arms, *run.alone)}
-    return fmean(values.values()) if values else None
+    seen = {run.recipe.seed: run.accuracy(row) for run in outcomes if row in (*run.arms, *run.alone)}
+    values = list(seen.values()) or studied(STUDIES, recipe, set or []).get(row)
+    return fmean(values) if values else None
+
+
+def studied(studies: Path, recipe: str, changes: list[str]) -> dict[str, list[float]]:
+    """Accuracies by arm, a number a seed, of a recipe in a committed study; none in an installed package."""
+    for path in sorted(studies.glob("*.json")):
+        for row in json.loads(path.read_text(encoding="utf-8")).get("rows", []):
+            if isinstance(row.get("accuracy"), dict) and (row.get("recipe"), row.get("changes")) == (recipe, changes):
+                return dict(row["accuracy"])
+    return {}
 
 
 def parameters(recipe: str, set: list[str] | None = None, classes: int = 2, columns: int = 0) -> int:  # noqa: A002

@@ -9,7 +9,8 @@ from strategies.messages import Arrays, Counts, Report, Score
 
 TEACHER = ("teacher_loss", "teacher_accuracy", "teacher_f1")
 TIMES = ("seconds", "tuning_seconds", "tokens_per_second")
-NUMBERS = ("student_loss", "student_accuracy", *TEACHER, "rho", "divergence", *TIMES)
+LATER = ("teacher_precision", "teacher_recall")  # which a client of before did not send
+NUMBERS = ("student_loss", "student_accuracy", *TEACHER, *LATER, "rho", "divergence", *TIMES)
 MOST_ROWS = 10**9  # of a client
 LARGEST = 1e6  # of a number that a model is made of; beyond it lie models that have diverged, and lies
 LARGEST_SUM = 1e15  # of one in the statistics of so many rows

@@ -58,7 +58,7 @@ class Report:
     student_accuracy: float
     teacher_loss: float | None  # as the next two, None of a client without a teacher
     teacher_accuracy: float | None
-    teacher_f1: float | None
+    teacher_f1: float | None  # macro
     maxiter: int  # evaluations allowed this round
     evaluations: int  # evaluations used
     shots: int
@@ -66,6 +66,8 @@ class Report:
     tuning_seconds: float = 0.0  # of this visit; 0 when nothing was tuned, or it had been before and was kept
     tokens_per_second: float = 0.0  # of that tuning
     requested: int = 0  # evaluations the regulator's law asked for, before its caps
+    teacher_precision: float | None = None  # macro, as the next
+    teacher_recall: float | None = None
     rho: float = 0.0  # L_student / L_teacher that it saw; 0 without a loss of an earlier round or a teacher
     divergence: float = 0.0  # mean KL(teacher‖student) on the held-out rows, nats; 0 without a teacher
     terms: dict[str, float] = field(default_factory=dict)  # of what was minimised, nats; if taught

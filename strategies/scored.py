@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from strategies.classes import macro
 from strategies.messages import Score
 
 
@@ -13,14 +14,15 @@ def scored(scores: Sequence[Score], arms: Sequence[str]) -> dict[str, Any]:
     }
     if not scores:
         return {"clients": clients}
-    found = {
-        name: {
+    found = {}
+    for name in arms:
+        matrix = summed([score.confusion[name] for score in scores])
+        found[name] = {
             "accuracy": pooled(scores, [score.accuracy[name] for score in scores]),
+            **macro(matrix),
             "loss": pooled(scores, [score.loss[name] for score in scores]),
-            "confusion": summed([score.confusion[name] for score in scores]),
+            "confusion": matrix,
         }
-        for name in arms
-    }
     alone = {name: [getattr(score, name) for score in scores] for name in ("head", "logistic", "majority")}
     baselines = {name: pooled(scores, values) for name, values in alone.items() if None not in values}
     return {"arms": found, **baselines, "clients": clients}

@@ -74,8 +74,8 @@ class LoraTeacher:
         began = time.perf_counter()
         read = self.learn(texts, labels)
         seconds = time.perf_counter() - began
-        loss, accuracy, f1 = held_out(self.soft_labels(held_texts, 1.0), asked)
-        tuning = Tuning(loss, accuracy, f1, seconds, read / seconds)
+        found = held_out(self.soft_labels(held_texts, 1.0), asked)
+        tuning = Tuning(found.loss, found.accuracy, found.f1, seconds, read / seconds)
         whole: dict[str, Any] = {"tuning": json.dumps(asdict(tuning)), **self.adapter()}
         with keeping(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **whole)

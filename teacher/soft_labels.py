@@ -1,6 +1,6 @@
 """From a teacher's logits to probabilities, and from probabilities to how good they are."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,27 @@ def softened(logits_BK: NDArray[Any], temperature: float) -> NDArray[np.float64]
     return probs
 
 
-def held_out(probs_BK: NDArray[Any], labels: NDArray[Any]) -> tuple[float, float, float]:
-    """Cross-entropy in nats (probabilities clipped at 1e-12), accuracy, macro F1 over the classes seen."""
+class HeldOut(NamedTuple):
+    """How good probabilities are on rows with labels; macro: means over the classes seen in labels or answers."""
+
+    loss: float  # cross-entropy in nats, probabilities clipped at 1e-12
+    accuracy: float
+    f1: float  # macro, as the next two
+    precision: float
+    recall: float
+
+
+def held_out(probs_BK: NDArray[Any], labels: NDArray[Any]) -> HeldOut:
+    """Of a class with h hits: precision h/#answered, recall h/#labelled, F1 2h/(the sum of these); over none, 0."""
     if not len(labels):
         raise ValueError("no held-out texts, so a teacher cannot be measured; give the client more rows")
     answers = probs_BK.argmax(axis=1)
     loss = -np.log(np.maximum(probs_BK[np.arange(len(labels)), labels], 1e-12)).mean()
     seen = np.union1d(labels, answers)
-    f1 = [2 * np.sum((answers == k) & (labels == k)) / (np.sum(answers == k) + np.sum(labels == k)) for k in seen]
-    return float(loss), float((answers == labels).mean()), float(np.mean(f1))
+    said, held = (np.array([np.sum(which == k) for k in seen]) for which in (answers, labels))
+    hits = np.array([np.sum((answers == k) & (labels == k)) for k in seen])
+    f1, precision, recall = (
+        float(np.mean(part / np.maximum(whole, 1)))
+        for part, whole in ((2 * hits, said + held), (hits, said), (hits, held))
+    )
+    return HeldOut(float(loss), float((answers == labels).mean()), f1, precision, recall)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from teacher.protocol import Arrays, Tuning
+from teacher.protocol import Arrays, TeacherError, Tuning
 from teacher.soft_labels import held_out, softened
 
 BUCKETS = 2048
@@ -40,8 +40,8 @@ class TinyTeacher:
         if not len(train_texts):
             raise ValueError("no training texts, so a teacher cannot be tuned; give the client more rows")
         self._descend(words(train_texts), np.eye(self.n_classes)[train_labels])
-        loss, accuracy, f1 = held_out(self.soft_labels(held_out_texts, 1.0), np.asarray(held_out_labels))
-        return Tuning(loss, accuracy, f1, time.perf_counter() - began)
+        found = held_out(self.soft_labels(held_out_texts, 1.0), np.asarray(held_out_labels))
+        return Tuning(found.loss, found.accuracy, found.f1, time.perf_counter() - began)
 
     def soft_labels(self, texts: Sequence[str], temperature: float) -> NDArray[np.float64]:
         """(B, K) softmax of logits / temperature."""
@@ -57,7 +57,7 @@ class TinyTeacher:
         shapes = {name: array.shape for name, array in adapter.items()}
         wanted = {"weight": (BUCKETS, self.n_classes), "bias": (self.n_classes,)}
         if shapes != wanted:
-            raise ValueError(f"adapter arrays are {shapes}; a tiny teacher takes {wanted}")
+            raise TeacherError(f"the adapter is {shapes}; a tiny teacher of {self.n_classes} classes takes {wanted}")
         self._weight, self._bias = (adapter[name].astype(np.float32) for name in wanted)
 
     def _descend(self, x_BD: NDArray[np.float64], onehot_BK: NDArray[np.float64]) -> None:

@@ -209,7 +209,7 @@ def run_of():
             said = {"bytes_up": 1, "bytes_down": 2, "seconds": {"round": 0.5}}
             ledger.append({"kind": "round", "round": number, "arms": arms} | said)
         if end == "completed":
-            arms = {name: {"accuracy": accuracy} for name, accuracy in accuracies.items()}
+            arms = {name: {"accuracy": accuracy, "f1": accuracy} for name, accuracy in accuracies.items()}
             score = {"kind": "score", "arms": arms, "majority": 0.5, "logistic": 0.75, "seconds": {}}
             ledger.append(score)
         if end:

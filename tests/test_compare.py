@@ -139,13 +139,20 @@ def test_the_page_of_a_comparison_has_its_tables_curves_and_wins(outcomes):
     for part in ("reading", "accuracy", "differences", "rounds", "runs"):
         assert f'<section id="{part}"' in text
     assert "http" not in text
-    assert text.count('<svg role="img" aria-label="') == 3
+    assert text.count('<svg role="img" aria-label="') == 5  # losses and accuracies of two groups, and differences
     first = comparison.pairs[0].found
     assert (first.won, first.lost) == (5, 0)
     last = comparison.pairs[-1].found
     assert (last.won, last.lost) == (1, 1)  # of three seeds, one the same
     assert "<td>5</td><td>5</td><td>0</td><td>+8.8</td>".replace("+8.8", points(first.mean)) in text
     assert all(str(outcome.folder) in text for outcome in outcomes)
+
+
+def test_a_loss_that_was_no_number_leaves_the_page_its_other_curves(outcomes, tmp_path):
+    ledger = outcomes[0].folder / "rounds.jsonl"
+    ledger.write_text(ledger.read_text().replace('"reference_loss": 1.0', '"reference_loss": null'))
+    text = as_html(compare([outcome(one.folder) for one in outcomes]))
+    assert text.count('<svg role="img" aria-label="') == 5
 
 
 def test_what_is_no_finished_run_is_one_line(tmp_path, run_of):

@@ -76,6 +76,9 @@ def test_a_confusion_matrix_is_scikit_learns(pairs):
 def test_pooled_matrices_count_every_clients_rows():
     line = scored([scored_by(0, [[3, 1], [0, 2]]), scored_by(1, [[1, 0], [5, 0]])], ["student"])
     assert line["arms"]["student"]["confusion"] == [[4, 1], [5, 2]]
+    one = line["arms"]["student"]  # class 0: 4 hits of 9 answers and 5 rows, class 1: 2 of 3 and 7
+    assert (one["precision"], one["recall"]) == pytest.approx((5 / 9, 19 / 35))
+    assert one["f1"] == pytest.approx((8 / 14 + 4 / 10) / 2)
     assert line["clients"][1]["confusion"] == {"student": [[1, 0], [5, 0]]}
 
 

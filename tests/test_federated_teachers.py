@@ -96,7 +96,8 @@ def test_the_averaged_teacher_travels_down_once_and_teaches_from_the_next_round(
         wanted = held_out(teacher.soft_labels(rows.texts, 1.0), rows.labels)
         for line in (second, third):
             said = line["arms"]["student"]["clients"][str(who.number)]
-            assert (said["teacher_loss"], said["teacher_accuracy"], said["teacher_f1"]) == wanted
+            names = ("loss", "accuracy", "f1", "precision", "recall")
+            assert tuple(said[f"teacher_{name}"] for name in names) == wanted
         own = first["arms"]["student"]["clients"][str(who.number)]
         assert own["teacher_loss"] != wanted[0]
 

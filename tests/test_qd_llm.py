@@ -80,7 +80,7 @@ def test_the_server_distils_its_students_on_public_rows(run_here):
 
 
 def test_a_client_without_a_teacher_fits_its_labels_whatever_their_weight_beside_one():
-    none = Lessons(np.zeros((0, 2)), np.full((3, 2), 0.5), 0.69, 0.5, 0.5)
+    none = Lessons(np.zeros((0, 2)), np.full((3, 2), 0.5), 0.69, 0.5, 0.5, 0.5, 0.5)
     config = DistilConfig(labels=0.0, weight=2.0, shannon=1.0, proximal=0.3)
     alone = guided(config, none)
     assert (alone.labels, alone.teaches, alone.proximal) == (1.0, False, 0.3)

@@ -76,6 +76,25 @@ def test_an_accuracy_is_the_mean_over_the_seeds_of_the_unchanged_recipe(tmp_path
     assert accuracy(tmp_path, "smoke", "twin") == pytest.approx(0.8)
     assert accuracy(tmp_path, "smoke", "logistic") == pytest.approx(0.75)
     assert accuracy(tmp_path, "smoke", "head") is None
+    assert accuracy(tmp_path, "smoke", set=["rounds=7"]) == pytest.approx(0.1)
+
+
+def test_an_accuracy_that_was_not_run_here_is_that_of_a_committed_study(tmp_path, run_of, monkeypatch):
+    row = {"recipe": "smoke", "changes": ["rounds=7"], "accuracy": {"student": [0.5, 0.7]}}
+    (tmp_path / "study.json").write_text(json.dumps({"rows": [{"arm": "other"}, row]}))
+    monkeypatch.setattr("server.verify.STUDIES", tmp_path)
+    assert accuracy(tmp_path, "smoke") is None
+    assert accuracy(tmp_path, "smoke", set=["rounds=7"]) == pytest.approx(0.6)
+    assert accuracy(tmp_path, "smoke", "twin", ["rounds=7"]) is None
+    run_of(tmp_path / "a", replace(load("smoke"), rounds=7), {"student": 0.9})
+    assert accuracy(tmp_path, "smoke", set=["rounds=7"]) == pytest.approx(0.9)
+
+
+def test_an_accuracy_is_asked_of_arms_that_its_recipe_has():
+    for one in claims():
+        asked = one.measure.get("run")
+        if asked and asked.get("row") == "twin":
+            assert load(asked["recipe"], asked.get("set", [])).student.twin
 
 
 def test_the_table_has_a_row_a_claim_and_says_theirs_and_ours(tmp_path):

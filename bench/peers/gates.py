@@ -45,6 +45,36 @@ def images(rows: int) -> tuple[Any, Any]:
     return draws.integers(0, 256, (rows, 1, 28, 28), dtype=np.uint8), draws.integers(0, 10, rows)
 
 
+def taught_rows(rows: int, columns: int, classes: int) -> tuple[Any, Any, Any]:
+    """Random unit rows, their classes and a teacher's soft labels, the same for every side that has NumPy."""
+    import numpy as np
+
+    draws = np.random.default_rng(0)
+    x = draws.normal(size=(rows, columns))
+    x = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+    return x, draws.integers(0, classes, rows), draws.dirichlet(np.ones(classes), rows)
+
+
+def distilled_slope(logits: Any, labels: Any, soft: Any, T: float = 2.0) -> tuple[float, Any]:
+    """½·CE + 2·KL(t‖s) + ½·JS(q, p), means over the rows, and its slope in the logits.
+
+    p = softmax(z), s = softmax(z/T), t the teacher's soft labels at T, q ∝ t^T.
+    """
+    import numpy as np
+
+    def normal(values: Any) -> Any:
+        odds = np.exp(values - values.max(1, keepdims=True))
+        return odds / odds.sum(1, keepdims=True)
+
+    p, s, q = normal(logits), normal(logits / T), normal(T * np.log(soft))
+    m, hit, n = (p + q) / 2, np.eye(p.shape[1])[labels], len(labels)
+    ce, kl = -(hit * np.log(p)).sum(), (soft * np.log(soft / s)).sum()
+    js = ((p * np.log(p / m)).sum() + (q * np.log(q / m)).sum()) / 2
+    inner = p * np.log(p / m) / 2
+    slope = 0.5 * (p - hit) + 2 * (s - soft) / T + 0.5 * (inner - p * inner.sum(1, keepdims=True))
+    return float((0.5 * ce + 2 * kl + 0.5 * js) / n), slope / n
+
+
 def reversed_bits(values: list[float], qubits: int) -> list[float]:
     """For libraries whose first qubit is the highest bit of a basis state's number; ours is the lowest."""
     return [values[int(f"{b:0{qubits}b}"[::-1], 2)] for b in range(len(values))]

@@ -96,5 +96,41 @@ def qfed(
     return lambda: list(one.fit(arrays, x, y, optimiser, 3).losses)
 
 
+def distil(qubits: int, reps: int, classes: int, batch: int, batches: int, arrays: dict[str, list]) -> Timed:
+    """Training steps of QD-LLM's student."""
+    import torch
+    from gates import taught_rows
+
+    from quantum.guidance import Guidance
+
+    torch.set_num_threads(1)
+    held = {name: np.array(values, np.float32) for name, values in arrays.items()}
+    columns = len(held["W"])
+    config = StudentConfig(
+        kind="layered", readout="dense", entanglement="circular", angles="shifted", qubits=qubits, reps=reps
+    )
+    one = student(config, classes, columns=columns)
+    x, labels, soft = taught_rows(batch * batches, columns, classes)
+    guidance = Guidance(soft, weight=2.0, temperature=2.0, labels=0.5, shannon=0.5)
+    optimiser = OptimiserConfig(kind="minibatch", batch=batch, learning_rate=1e-12)
+    return lambda: list(one.fit(held, x, labels, optimiser, 3, guidance=guidance).losses)
+
+
+def answer(qubits: int, reps: int, classes: int, rows: int, arrays: dict[str, list]) -> Timed:
+    """The student's probabilities, features given."""
+    import torch
+    from gates import taught_rows
+
+    torch.set_num_threads(1)
+    held = {name: np.array(values, np.float32) for name, values in arrays.items()}
+    config = StudentConfig(kind="layered", readout="dense", entanglement="circular", qubits=qubits, reps=reps)
+    one = student(config, classes, columns=len(held["W"]))
+    x, _, _ = taught_rows(rows, len(held["W"]), classes)
+    return lambda: [float(one.predict(held, x).mean())]
+
+
 if __name__ == "__main__":
-    serve({"vqc_fit": vqc_fit, "ring": ring, "layered": layered, "qfed": qfed}, "0.1.0")
+    serve(
+        {"vqc_fit": vqc_fit, "ring": ring, "layered": layered, "qfed": qfed, "distil": distil, "answer": answer},
+        "0.1.0",
+    )

@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import torch
-from gates import images, reversed_bits
+from gates import distilled_slope, images, reversed_bits, taught_rows
 from gates import layered as layered_gates
 from gates import ring as ring_gates
 from serving import Timed, serve
@@ -109,5 +109,29 @@ def qfed(beta: list[float], gamma: list[float], batch: int, batches: int) -> Tim
     return work
 
 
+def distil(qubits: int, reps: int, classes: int, batch: int, batches: int, arrays: dict[str, list]) -> Timed:
+    """Training steps of QD-LLM's student: dense, circuit, dense, loss, Adam."""
+    gates = list(layered_gates(qubits, reps))
+    held = {name: torch.tensor(values, requires_grad=True) for name, values in arrays.items()}
+    x, labels, soft = taught_rows(batch * batches, len(arrays["W"]), classes)
+    rows, measure = torch.from_numpy(x), tq.MeasureAll(tq.PauliZ)
+    adam = torch.optim.Adam(held.values(), lr=1e-12)
+
+    def work() -> list[float]:
+        losses = []
+        for at in range(0, len(x), batch):
+            part = slice(at, at + batch)
+            adam.zero_grad()
+            z = rows[part] @ held["W"] + held["b"] + torch.pi / 2
+            logits = measure(run(gates, qubits, len(z), z, held["theta"])) @ held["V"] + held["c"]
+            loss, slope = distilled_slope(logits.detach().double().numpy(), labels[part], soft[part])
+            logits.backward(torch.from_numpy(slope).to(logits.dtype))
+            adam.step()
+            losses.append(loss)
+        return [sum(losses) / batches]
+
+    return work
+
+
 if __name__ == "__main__":
-    serve({"ring": ring, "layered": layered, "qfed": qfed}, version("torchquantum"))
+    serve({"ring": ring, "layered": layered, "qfed": qfed, "distil": distil}, version("torchquantum"))

@@ -26,9 +26,10 @@ def by_class(matrix: Matrix) -> list[OfClass]:
     return found
 
 
-def macro_f1(matrix: Matrix) -> float:
-    """Mean F1 of the classes, each counting alike."""
-    return fmean(one.f1 for one in by_class(matrix))
+def macro(matrix: Matrix) -> dict[str, float]:
+    """Mean precision, recall and F1 of the classes, each counting alike."""
+    classes = by_class(matrix)
+    return {name: fmean(getattr(one, name) for one in classes) for name in ("precision", "recall", "f1")}
 
 
 def over(part: int, whole: int) -> float:

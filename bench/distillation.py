@@ -1,0 +1,209 @@
+"""What of QD-LLM's distillation pays: `python -m bench.distillation --only STUDY…`.
+
+ablation   the loss's terms, table 7 of arXiv:2505.13205
+teachers   the same student under three teachers that need no hub, as table 8 under five
+transfer   a tenth of the labels: alone, and with a teacher that speaks of the other rows or of another corpus
+federated  five and twenty clients and FedDF, beside one place
+paper      the paper's own settings; which of its λ is 0.9 is not stated, so both
+choices    what the recipes' defaults are chosen by: accuracy on validation rows, of labels alone
+
+Every row over five seeds, in one place but in `federated`; what is done is not done again. Speed moves no number.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.table import Table
+
+from bench.llm_qfl import apart
+from bench.llm_qfl import measured as counted
+from bench.qdllm import CENTRAL, published
+from bench.study import Results, asked, write
+from server.jobs import finish
+from server.ledger import Line
+from server.outcome import Outcome
+from server.statistics import LEVEL, estimate, mean
+from server.sweep import planned
+
+FOLDER = Path(__file__).parent / "results"
+CORPORA = ("topic", "senti", "stega")
+LOSSES = {  # as table 7 names them → the recipe's weights
+    "CE": "{labels: 1, weight: 0, shannon: 0}",
+    "KL": "{labels: 0, weight: 2, shannon: 0}",
+    "JS": "{labels: 0, weight: 0, shannon: 0.5}",
+    "KL+JS+CE": "{labels: 0.5, weight: 2, shannon: 0.5}",
+}
+ALONE = ("teacher.kind=none", f"distil={LOSSES['CE']}")  # labels and nothing else
+TENTH = "data.labelled=0.1"
+STEPS = "optimiser.epochs=10"  # as many steps on a tenth of the rows
+TEACHERS = {
+    "a bag of words": "teacher={kind: tiny}",
+    "SmolLM2, top 8 layers": "teacher={kind: lora, layers: 8}",
+    "SmolLM2, all layers": "teacher={kind: lora, layers: 0}",
+}
+VARIED = [
+    *("student.angles=tanh", "student.angles=minmax", "student.readout=softmax"),
+    *(f"student.reps={reps}" for reps in (1, 4, 11)),
+    *(f"optimiser.learning_rate={rate}" for rate in (0.001, 0.003, 0.01, 0.06)),
+    *(f"features={{encoder: hidden, layer: {layer}}}" for layer in (12, 16, 20, 24, 30)),
+    "features={encoder: minilm}",
+]
+
+
+class Row(NamedTuple):
+    """One recipe with what is changed in it; the first of a recipe is what its others are compared with."""
+
+    label: str
+    recipe: str
+    changes: tuple[str, ...]
+
+
+def of(corpus: str, label: str, *changes: str) -> Row:
+    """In one place."""
+    return Row(f"{corpus}: {label}", f"qd-llm-{corpus}", (*CENTRAL, *changes))
+
+
+STUDIES: dict[str, list[Row]] = {
+    "ablation": [of(c, name, f"distil={loss}") for c in CORPORA for name, loss in LOSSES.items()],
+    "teachers": [of(c, name, teacher) for c in CORPORA for name, teacher in TEACHERS.items()],
+    "transfer": [
+        row
+        for c in CORPORA
+        for row in (
+            of(c, "labels of 10%, no teacher", *ALONE, TENTH, STEPS),
+            of(c, "labels of 10%, its teacher on all rows", TENTH),
+            of(c, "the same without the labels", TENTH, "distil={labels: 0, weight: 2, shannon: 0.5}"),
+            of(
+                c,
+                "labels of 10%, its teacher on 3,000 reviews too",
+                TENTH,
+                "data.public=reviews",
+                "data.public_rows=3000",
+            ),
+            of(c, "all labels, no teacher", *ALONE),
+        )
+    ],
+    "federated": [
+        row
+        for c in CORPORA
+        for row in (
+            of(c, "one place"),
+            Row(f"{c}: 5 clients", f"qd-llm-{c}", ()),
+            Row(f"{c}: 5 clients, FedDF", f"qd-llm-{c}", ("aggregate.by=feddf", "data.public_rows=300")),
+            Row(f"{c}: 20 clients", f"qd-llm-{c}-20", ()),
+        )
+    ],
+    "paper": [
+        Row(
+            f"topic: λ2 {labels}",
+            "qd-llm-topic-paper",
+            (f"distil={{labels: {labels}, weight: {rest}, shannon: {rest}}}",),
+        )
+        for labels, rest in ((0.9, 0.1), (0.1, 0.9))
+    ],
+    "choices": [
+        of(c, what, *ALONE, *change)
+        for c in CORPORA
+        for what, change in [("as it is", ()), *((v, (v,)) for v in VARIED)]
+    ],
+}
+SEEDS = 5
+
+
+def main() -> None:
+    """Run what is missing; a results file a study grows by each row."""
+    said = asked("bench.distillation", __doc__, seeds=SEEDS, results=FOLDER, only=list(STUDIES))
+    for study in said.only:
+        found = []
+        for row in STUDIES[study]:
+            outcomes = finish(planned(row.recipe, [list(row.changes)], range(said.seeds), said.runs_dir), said.jobs)
+            found.append(measured(row, outcomes))
+            write({"schema": 1, "study": study, "rows": found}, said.results / f"qdllm-{study}.json")
+
+
+def measured(row: Row, outcomes: Sequence[Outcome]) -> Results:
+    """One row: a number a seed, with all that they depend on."""
+    runs = sorted(outcomes, key=lambda run: run.recipe.seed)
+    found = counted(row.recipe, list(row.changes), runs)
+    return found | {
+        "label": row.label,
+        "f1": {name: [run.score["arms"][name]["f1"] for run in runs] for name in runs[0].arms},
+        "validation": [held_out(run.rounds[-1]) for run in runs],
+    }
+
+
+def held_out(line: Line) -> float:
+    """The student's accuracy on the clients' validation rows in a round."""
+    said = line["arms"]["student"]["clients"].values()
+    return mean([client["student_accuracy"] for client in said])
+
+
+def table(results: Results) -> Table:
+    """One line a row."""
+    drawn = Table(title=results["study"], title_justify="left")
+    columns = ["", "validation", "student", "95% interval", "macro F1", "− first of its corpus, points", "twin"]
+    columns += ["student − twin, points", "teacher", *(["published"] if results["study"] in PRINTED else [])]
+    for name in columns:
+        drawn.add_column(name, justify="right" if name else "left")
+    firsts: dict[str, Results] = {}
+    for row in results["rows"]:
+        first = firsts.setdefault(corpus_of(row), row)
+        student, twin = (row["accuracy"][name] for name in ("student", "twin"))
+        bounds = estimate(student).interval
+        drawn.add_row(
+            row["label"],
+            f"{mean(row['validation']):.1%}",
+            f"{mean(student):.1%}",
+            f"{100 * bounds[0]:.1f} to {bounds[1]:.1%}" if bounds else "",
+            f"{mean(row['f1']['student']):.3f}",
+            "" if row is first else apart(student, first["accuracy"]["student"]),
+            f"{mean(twin):.1%}",
+            apart(student, twin),
+            f"{mean(row['teacher']):.1%}" if row["taught"] and row["teacher"][0] is not None else "",
+            *([printed(results["study"], row["label"])] if results["study"] in PRINTED else []),
+        )
+    return drawn
+
+
+def corpus_of(row: Results) -> str:
+    """The word before its label's colon."""
+    return str(row["label"]).partition(":")[0]
+
+
+PRINTED = {"ablation": "Table 7"}
+
+
+def printed(study: str, label: str) -> str:
+    """The paper's accuracy for a term, a mean over its corpora and teachers; beside the first corpus alone."""
+    corpus, _, name = label.partition(": ")
+    (one,) = published(PRINTED[study], method=name)
+    return f"{float(one['accuracy']):.1%}" if corpus == CORPORA[0] else ""
+
+
+def note(results: Results) -> str:
+    """What the columns mean, which row validation would choose, and where the numbers come from."""
+    groups: dict[str, list[Results]] = {}
+    for row in results["rows"]:
+        groups.setdefault(corpus_of(row), []).append(row)
+    best = [max(rows, key=lambda row: mean(row["validation"])) for rows in groups.values()]
+    chosen = "; ".join(row["label"] for row in best)
+    seeds = sorted({len(row["seeds"]) for row in results["rows"]})
+    commits = sorted({part for row in results["rows"] for part in row["commit"].split(", ")})
+    return (
+        f"Means over {' or '.join(map(str, seeds))} seeds, test rows of all clients, students as of the last round; "
+        f"differences paired by seed with Student's {LEVEL:.0%} interval, bold when shown. Highest on validation rows: "
+        f"{chosen}. {SAID.get(results['study'], '')}`python -m bench.distillation --only {results['study']}`, qflock "
+        f"{', '.join(commits)}."
+    )
+
+
+SAID = {
+    "ablation": "Published: means over three corpora of the paper and five teachers of 1.1 to 8 billion weights. ",
+    "teachers": "The paper's table 8 has 80.8% to 83.3% under teachers of 1.1 to 8 billion weights, on its three "
+    "corpora together; those need a GPU and a hub. ",
+}
+
+
+if __name__ == "__main__":
+    main()
