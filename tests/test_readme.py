@@ -38,8 +38,17 @@ HERE = {  # run in this process, in a folder that has runs/RUN, two more runs an
 }
 CHANGED = "qflock run smoke --clients 20 --seed 1 --set optimiser.maxiter=50"
 WATCH, PAID = "qflock watch runs/RUN", "qflock resume runs/RUN --spend SECONDS"
-DRY = ("make run", "make test", "make reviews", "make llm-qfl", "make qfed", "make qd-llm")  # what make would do: hours
+DRY = (
+    "make run",
+    "make test",
+    "make reviews",
+    "make llm-qfl",
+    "make qfed",
+    "make qd-llm",
+    "make demo",
+)  # what make would do: hours
 BY_HAND = "e2e/test_by_hand.py::test_flwr_run_writes_the_ledger_where_the_superlink_was_started"
+DOCKER = "e2e/test_docker.py::test_a_run_in_containers_writes_the_ledger_of_a_simulation_and_its_folder_comes_back"
 NODE = (
     "flower-supernode --insecure --superlink 127.0.0.1:8000 --port {} --node-config 'partition-id={} num-partitions=2'"
 )
@@ -61,6 +70,8 @@ ELSEWHERE = {  # command → the test that runs it, on smaller rows where it say
         "test_qd_llm.py::test_texts_are_classified_on_any_executor_and_their_circuits_are_the_trained_ones"
     ),
     "qflock distill qd-llm-topic": "test_qd_llm.py::test_distill_is_a_run_whose_one_client_holds_all_rows",
+    "qflock up smoke": DOCKER,
+    "qflock down": DOCKER,
     "qflock resume runs/RUN": (
         "e2e/test_simulation.py::test_a_failing_client_is_a_line_a_dead_process_ends_the_run_and_resume_finishes_it"
     ),
