@@ -79,12 +79,13 @@ def cell(recipe: Recipe, mode: str, runs: list[Measured]) -> dict[str, Any]:
     return {"recipe": recipe.name, "recipe_digest": recipe.digest(), "on": mode, **found, **met, "runs": runs}
 
 
-def timed_run(recipe: Recipe, mode: str) -> Measured:
-    """The command, from its start to its end."""
+def timed_run(recipe: Recipe, mode: str, *more: str) -> Measured:
+    """The command, from its start to its end; a no-op with its recipe's size."""
     before = load()
     with tempfile.TemporaryDirectory(prefix="qflock-bench-") as home:
         sets = [word for key in ("clients", "rounds") for word in ("--set", f"{key}={getattr(recipe, key)}")]
-        command = [*QFLOCK, "run", recipe.name, "--on", mode, "--runs-dir", home, *sets]
+        sets += ["--set", f"student.size={recipe.student.size}"] if recipe.student.kind == "noop" else []
+        command = [*QFLOCK, "run", recipe.name, "--on", mode, "--runs-dir", home, *sets, *more]
         at, began = time.time(), time.monotonic()
         with (Path(home) / "said").open("w+", encoding="utf-8") as said:
             process = subprocess.Popen(command, cwd=APP, stdout=said, stderr=said)

@@ -66,7 +66,7 @@ SYSTEMS = (
     Row("QFed", "FashionMNIST, 70 rounds", "qfed-fashion", "make qfed", of_study("qfed-fashion", twin=HASH)),
     Row("QFed", "FashionMNIST, 20 rounds", "qfed-scale", "make qfed", of_study("qfed-scale", "clients=5")),
     *(
-        Row("QD-LLM, in one place", corpus, f"qd-llm-{corpus}", "python -m bench.qdllm", in_one_place(corpus))
+        Row("QD-LLM, in one place", corpus, f"qd-llm-{corpus}", "make qd-llm", in_one_place(corpus))
         for corpus in qdllm.CORPORA
     ),
 )

@@ -13,6 +13,7 @@ from typing import Any
 
 from bench import (
     ablation,
+    deploy,
     deployed,
     distill,
     distillation,
@@ -104,6 +105,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     ),
     "federation": lambda results: markdown(federation.table(results)),
     "processes": lambda results: f"{markdown(processes.table(results))}\n\n{processes.note(results)}",
+    "deploy": lambda results: f"{markdown(deploy.table(results))}\n\n{deploy.note(results)}",
     "gradients": lambda results: f"{markdown(gradients.table(results))}\n\n{gradients.note(results)}".rstrip(),
     "qfed": lambda results: f"{markdown(qfed.table(results))}\n\n{qfed.note(results)}",
     "qdllm": lambda results: "\n\n".join(
@@ -115,7 +117,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "qdllm-deployed": lambda results: "\n\n".join(
         [
             markdown(deployed.table(results)),
-            "![the same as bars](bench/results/qdllm-deployed.png)",
+            "![the same as bars](results/qdllm-deployed.png)",
             deployed.note(results),
         ]
     ),

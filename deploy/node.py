@@ -63,13 +63,15 @@ def registered(published: Path) -> bool:
 
 
 def command(client: int, key: Path) -> list[str]:
-    """A SuperNode that no other container can reach."""
+    """A SuperNode that no other container can reach; what it says of itself (recipes/node.py) is in a file, if any."""
+    own = Path(os.environ["QFLOCK_NODES"], f"client-{client:03d}.yaml")
+    said = f' node="{own}"' if own.is_file() else ""
     return [
         *SUPERNODE,
         *("--superlink", os.environ["QFLOCK_SUPERLINK"]),
         *("--root-certificates", os.environ["QFLOCK_AUTHORITY"]),
         *("--auth-supernode-private-key", str(key)),
-        *("--host", "127.0.0.1", "--port", "9094", "--node-config", f"partition-id={client}"),
+        *("--host", "127.0.0.1", "--port", "9094", "--node-config", f"partition-id={client}{said}"),
     ]
 
 

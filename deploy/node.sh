@@ -1,7 +1,8 @@
 #!/bin/sh
 # The node of one client on this host, once its public key is registered with the SuperLink:
 #   QFLOCK_SUPERLINK=fed.example.org:8000 QFLOCK_AUTHORITY=ca.crt QFLOCK_KEY=client-000 deploy/node.sh 0
-# QFLOCK_STATE: where it keeps its memory; QFLOCK_DATA: its corpora; QFLOCK_NODE_PORT: its own door, on loopback.
+# QFLOCK_STATE: where it keeps its memory; QFLOCK_DATA: its corpora; QFLOCK_NODE_PORT: its own door, on loopback;
+# QFLOCK_NODE: the absolute path of its node.yaml.
 set -eu
 : "${1:?is missing: say which client this node is, such as 0}"
 : "${QFLOCK_SUPERLINK:?is not set: write host:port}"
@@ -16,4 +17,4 @@ cd "$(dirname "$0")/.."
 . deploy/flower.sh
 exec python -P server/supernode.py --superlink "$QFLOCK_SUPERLINK" --root-certificates "$QFLOCK_AUTHORITY" \
     --auth-supernode-private-key "$QFLOCK_KEY" --host 127.0.0.1 --port "${QFLOCK_NODE_PORT:-$((9100 + $1))}" \
-    --node-config "partition-id=$1"
+    --node-config "partition-id=$1${QFLOCK_NODE:+ node=\"$QFLOCK_NODE\"}"

@@ -26,6 +26,7 @@ from strategies.failure import RunFailedError
 
 FILE = APP / "docker-compose.yml"
 USER = 10001  # as in deploy/Dockerfile
+MOUNTED = ("QFLOCK_DATA", "QFLOCK_NODES")  # folders of this machine
 EXTRA = ("gpu", "ibm")  # profiles, each a node more
 DEFAULT_CLIENTS = 3
 ASK_SECONDS, BUILD_SECONDS, MOVE_SECONDS = 20.0, 3600.0, 600.0
@@ -36,7 +37,9 @@ class Compose:
     """Docker, and its Compose, of either version, for docker-compose.yml."""
 
     def __init__(self) -> None:
-        self.env = dict(os.environ)
+        self.env = os.environ | {
+            name: str(Path(os.environ[name]).absolute()) for name in MOUNTED if os.environ.get(name)
+        }
         self.words = [*compose_command(), "--project-directory", str(APP), "--file", str(FILE)]
         if not FILE.is_file():
             raise RunFailedError(f"{FILE} is not there: containers need a clone of the repository, and qflock from it")
@@ -46,13 +49,20 @@ class Compose:
         return told([*self.words, *words], seconds, self.env)
 
     def container(self, service: str) -> str | None:
-        """The id of a service's running container."""
-        return self("ps", "--quiet", service).strip() or None
+        """The id of a service's running container; the older command also lists those that have ended."""
+        known = self("ps", "--quiet", service).split()
+        filters = [word for one in known for word in ("--filter", f"id={one}")]
+        running = told(["docker", "ps", "--quiet", "--no-trunc", *filters], ASK_SECONDS).split() if known else []
+        return running[0] if running else None
+
+    def build(self) -> None:
+        """The images, where they are not as the files say."""
+        self("build", seconds=BUILD_SECONDS)
 
     def up(self, clients: int) -> str:
         """Build, start, wait until the SuperLink is well; the operator's container."""
         self.env["QFLOCK_CLIENTS"] = str(plain(clients, self.env.get("COMPOSE_PROFILES", "")))
-        self("build", seconds=BUILD_SECONDS)
+        self.build()
         self("up", "--detach", "--remove-orphans")
         operator = self.container("operator")
         if operator is None:

@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import time
 import tomllib
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def environment(recipe: Recipe, run: str) -> str:
         "run": run,
         "qflock": commit(),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": versions(),
         "platform": platform.platform(),
         "cpu": processor(),
         "cores": os.cpu_count(),
@@ -90,6 +91,15 @@ def environment(recipe: Recipe, run: str) -> str:
         "recipe_digest": recipe.digest(),
     }
     return json.dumps(facts, indent=1)
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that are here; a container lacks what its part does not need."""
+    found = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def commit() -> str:

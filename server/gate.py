@@ -11,6 +11,7 @@ from functools import partial
 from threading import Lock
 
 from flwr.supercore.inflatable import inflatable_utils as flower
+from flwr.supercore.inflatable.inflatable_object import InflatableObject
 from flwr.supercore.inflatable.inflatable_object import get_object_head_values_from_object_content as head_of
 from flwr.superlink.grid import http_grid
 
@@ -48,13 +49,20 @@ def most_bytes(recipe: Recipe, reference: Reference) -> int:
 
 def close(most: int) -> None:
     """From now on this process takes no larger message from a SuperLink."""
-    if not hasattr(http_grid, "pull_objects"):
-        raise RuntimeError("this Flower's grid does not pull objects as version 1.41 does, which qflock needs")
-    http_grid.pull_objects = partial(pulled, most=most)
+    ours = {"pull_objects": partial(pulled, most=most), "inflate_object_from_contents": opened}
+    for name, function in ours.items():
+        if not hasattr(http_grid, name):
+            raise RuntimeError(f"this Flower's grid has no {name} as version 1.41 has, which qflock needs")
+        setattr(http_grid, name, function)
 
 
-def pulled(object_ids: list[str], pull_object_fn: Callable[[str], bytes], *, most: int) -> dict[str, bytes]:
-    """As Flower's function of this name, for a message whose own object is the last of these."""
+def opened(object_id: str, contents: dict[str, InflatableObject]) -> InflatableObject:
+    """The second of Flower's two steps, which the first has already taken here."""
+    return contents[object_id]
+
+
+def pulled(object_ids: list[str], pull_object_fn: Callable[[str], bytes], *, most: int) -> dict[str, InflatableObject]:
+    """The message whose own object is the last of these, by that object's name."""
     taken, lock = 0, Lock()
 
     def counted(object_id: str) -> bytes:
@@ -68,11 +76,10 @@ def pulled(object_ids: list[str], pull_object_fn: Callable[[str], bytes], *, mos
     try:
         contents = flower.pull_objects(object_ids, counted)
         refuse_large(sum(unfolded(content, contents) for content in contents.values()), most)
-        flower.inflate_object_from_contents(object_ids[-1], contents, keep_object_contents=True)
+        return {object_ids[-1]: flower.inflate_object_from_contents(object_ids[-1], contents)}
     except (AttributeError, AssertionError, LookupError, TypeError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise flower.ObjectPullError(object_ids[-1], f"\nits reply is not taken: {reason}") from None  # its last line
-    return contents
 
 
 def unfolded(content: bytes, contents: dict[str, bytes]) -> int:

@@ -1,23 +1,28 @@
 """What surrounds the containers: an engine found or not, places and keys of nodes, the operator, what travels."""
 
 import io
+import json
 import os
 import stat
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
-from deploy import node, operator
+import server.folder
+from deploy import node, operator, submit
 from deploy.authority import furnish
+from recipes.load import load
 from recipes.section import InputError
 from server import containers, links
 from server.containers import Compose, compose_command, contents, owned, plain
 from server.flower import Link
+from server.folder import new_folder
 from strategies.failure import RunFailedError
 
 LINK = Link("qflock", {})
@@ -134,6 +139,15 @@ def test_a_place_stays_taken_through_exec_as_a_node_begins(tmp_path):
     process.wait()
 
 
+def test_a_node_with_a_file_of_its_own_begins_with_it(tmp_path, monkeypatch):
+    for name, value in (("SUPERLINK", "superlink:8000"), ("AUTHORITY", "ca.crt"), ("NODES", str(tmp_path))):
+        monkeypatch.setenv(f"QFLOCK_{name}", value)
+    assert node.command(1, tmp_path / "key")[-1] == "partition-id=1"
+    (tmp_path / "client-001.yaml").write_text("executor: exact\n")
+    assert node.command(1, tmp_path / "key")[-1] == f'partition-id=1 node="{tmp_path}/client-001.yaml"'
+    assert node.command(0, tmp_path / "key")[-1] == "partition-id=0"
+
+
 def test_a_key_counts_once_the_operator_wrote_down_that_very_key(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(operator, "register", lambda link, key: asked.append(key.read_bytes()))
@@ -158,6 +172,28 @@ def test_a_key_that_the_superlink_has_is_registered_and_one_that_it_refuses_is_n
     key.write_bytes(b"one")
     assert operator.enrol(LINK, key) is known
     assert node.registered(key) is known
+
+
+def test_a_run_waits_for_as_many_keys_as_clients_and_not_for_ever(tmp_path):
+    for name in ("client-000.pub", "client-000.registered", "client-001.pub"):
+        (tmp_path / name).write_bytes(b"one")
+    began = time.monotonic()
+    submit.awaited(tmp_path, 1, seconds=60)
+    assert time.monotonic() < began + 30
+    submit.awaited(tmp_path, 2, seconds=0.3)
+    assert time.monotonic() >= began + 0.3
+
+
+def test_a_run_in_containers_is_described_by_them_and_keeps_its_name_and_commit(tmp_path):
+    folder = new_folder(load("noop"), tmp_path)
+    before = json.loads((folder / "environment.json").read_text())
+    submit.described(folder, json.dumps(before | {"cores": 4096, "run": "other", "qflock": "other"}))
+    assert json.loads((folder / "environment.json").read_text()) == before | {"cores": 4096}
+
+
+def test_a_package_that_is_not_here_is_not_described(monkeypatch):
+    monkeypatch.setattr(server.folder, "PACKAGES", ("numpy", "no-such-package"))
+    assert list(server.folder.versions()) == ["numpy"]
 
 
 def test_the_operators_configuration_is_found_by_name(tmp_path, monkeypatch):

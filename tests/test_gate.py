@@ -55,9 +55,11 @@ def test_a_sound_message_comes_through_to_the_bit(sizes, same):
     rng = np.random.default_rng(0)
     arrays = {f"a{i}": np.zeros(n) if same else rng.random(n) for i, n in enumerate(sizes)}
     contents = stored(message_with(**arrays))
-    found, _ = through(contents, MB)
-    assert found == pull_objects(list(contents), contents.__getitem__) == contents
-    message = inflate_object_from_contents(list(contents)[-1], dict(found))
+    found, fetched = through(contents, MB)
+    message = gate.opened(list(contents)[-1], found)
+    flowers = inflate_object_from_contents(list(contents)[-1], pull_objects(list(contents), contents.__getitem__))
+    assert message.object_id == flowers.object_id
+    assert fetched == sum(map(len, contents.values()))
     record = message.content.array_records["arrays"]
     assert {name: array.numpy().tobytes() for name, array in record.items()} == {
         name: array.tobytes() for name, array in arrays.items()
@@ -109,10 +111,13 @@ def test_what_cannot_be_put_together_is_the_error_of_one_client(body):
 
 
 def test_flowers_grid_goes_through_the_gate_once_it_is_closed(monkeypatch):
-    monkeypatch.setattr(http_grid, "pull_objects", http_grid.pull_objects)
+    steps = ("pull_objects", "inflate_object_from_contents")
+    for step in steps:
+        monkeypatch.setattr(http_grid, step, getattr(http_grid, step))
     gate.close(7)
     assert http_grid.pull_objects.keywords == {"most": 7}
-    assert "pull_objects" in http_grid.HttpGrid.pull_messages.__code__.co_names
+    assert http_grid.inflate_object_from_contents is gate.opened
+    assert set(steps) <= set(http_grid.HttpGrid.pull_messages.__code__.co_names)
 
 
 CHANGES = [[], ["features.reduction=pca"], ["teacher.federate=exact"], ["teacher.federate=average"]]

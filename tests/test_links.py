@@ -155,8 +155,8 @@ def test_a_web_server_answers(listener, asked):
 
 
 WRONG = {
-    '[superlink.lab]\naddress = "h:1"': ("--on moon: ", "There are: sim, processes, lab"),
-    "": ("--on moon: ", "There are: sim, processes"),
+    '[superlink.lab]\naddress = "h:1"': ("--on moon: ", "There are: sim, processes, compose, lab"),
+    "": ("--on moon: ", "There are: sim, processes, compose"),
     "[superlink.moon": ("Flower's configuration, cannot be read: ", ""),
     '[superlink.moon]\naddress = ":local:"': ("Flower's own simulation on this machine; use --on sim", ""),
     '[superlink.moon]\naddress = "host"': ("write it as host:port", ""),
@@ -183,7 +183,7 @@ def test_root_certificates_without_a_certificate(configured, tmp_path):
 
 def test_no_configuration_at_all_is_no_links(tmp_path, monkeypatch):
     monkeypatch.setenv("FLWR_HOME", str(tmp_path / "none"))
-    with pytest.raises(InputError, match=r"There are: sim, processes$"):
+    with pytest.raises(InputError, match=r"There are: sim, processes, compose$"):
         named("moon")
 
 

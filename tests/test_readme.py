@@ -44,8 +44,11 @@ DRY = (
     "make reviews",
     "make llm-qfl",
     "make qfed",
-)  # what make would do: minutes and gigabytes
+    "make qd-llm",
+    "make demo",
+)  # what make would do: hours
 BY_HAND = "e2e/test_by_hand.py::test_flwr_run_writes_the_ledger_where_the_superlink_was_started"
+DOCKER = "e2e/test_docker.py::test_a_run_in_containers_writes_the_ledger_of_a_simulation_and_its_folder_comes_back"
 NODE = (
     "flower-supernode --insecure --superlink 127.0.0.1:8000 --port {} --node-config 'partition-id={} num-partitions=2'"
 )
@@ -67,6 +70,8 @@ ELSEWHERE = {  # command → the test that runs it, on smaller rows where it say
         "test_qd_llm.py::test_texts_are_classified_on_any_executor_and_their_circuits_are_the_trained_ones"
     ),
     "qflock distill qd-llm-topic": "test_qd_llm.py::test_distill_is_a_run_whose_one_client_holds_all_rows",
+    "qflock up smoke": DOCKER,
+    "qflock down": DOCKER,
     "qflock resume runs/RUN": (
         "e2e/test_simulation.py::test_a_failing_client_is_a_line_a_dead_process_ends_the_run_and_resume_finishes_it"
     ),
@@ -74,7 +79,6 @@ ELSEWHERE = {  # command → the test that runs it, on smaller rows where it say
         "e2e/test_sweep.py::test_a_sweep_that_is_interrupted_twice_is_finished_by_the_same_command"
     ),
     "qflock ablate llm-qfl-reviews": "test_ablation.py::test_the_command_skips_what_is_done_and_shows_the_table",
-    "python -m bench.qdllm": ("test_bench_qdllm.py::test_every_method_stands_in_the_table_with_the_papers_measures"),
     "flwr run . --stream --run-config 'recipe=\"smoke\"'": (
         "e2e/test_simulation.py::test_flwr_run_by_hand_writes_that_ledger_too"
     ),

@@ -16,14 +16,13 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(3000)]
 APP = Path(__file__).parents[2]
 QFLOCK = [sys.executable, "-c", "from server.cli import main; main()"]
 CLIENTS = 3
-RECIPE = {"recipe": "smoke", "override": f"clients={CLIENTS} rounds=2"}
-SETS = ["--set", f"clients={CLIENTS}", "--set", "rounds=2"]
+SMOKE = ["smoke", "--set", f"clients={CLIENTS}", "--set", "rounds=2"]
+BLAS = ("OPENBLAS_", "MKL_", "NPY_")  # what a machine sets of these moves last bits, and containers do not have it
 
 
 def qflock(*words):
-    done = subprocess.run(
-        [*QFLOCK, *words], env=os.environ | {"PYTHONPATH": str(APP)}, capture_output=True, text=True, check=False
-    )
+    env = {name: value for name, value in os.environ.items() if not name.startswith(BLAS)} | {"PYTHONPATH": str(APP)}
+    done = subprocess.run([*QFLOCK, *words], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -77,11 +76,11 @@ def test_a_node_sees_no_key_but_its_own(compose):
         assert [Path(file).parent.name for file in found] == ["keys"]
 
 
-def test_a_run_in_containers_writes_the_ledger_of_this_process_and_its_folder_comes_back(compose, tmp_path, run_here):
-    said = qflock("up", RECIPE["recipe"], *SETS, "--runs-dir", str(tmp_path))
-    (folder,) = tmp_path.glob("*-smoke")
-    expected = [untimed(line) for line in lines(run_here("here", RECIPE, CLIENTS))]
-    assert [untimed(line) for line in lines(folder)] == expected
+def test_a_run_in_containers_writes_the_ledger_of_a_simulation_and_its_folder_comes_back(compose, tmp_path):
+    said = qflock("up", *SMOKE, "--runs-dir", str(tmp_path / "there"))
+    qflock("run", *SMOKE, "--runs-dir", str(tmp_path / "here"))
+    (folder,), (here,) = ((tmp_path / name).iterdir() for name in ("there", "here"))
+    assert [untimed(line) for line in lines(folder)] == [untimed(line) for line in lines(here)]
     assert f"report: {folder / 'report.html'}" in said
     assert (folder / "report.html").stat().st_size > 10_000
     assert list((folder / "checkpoints").iterdir())
