@@ -83,7 +83,7 @@ def distil_bert(seen: Seen, told: Told) -> Tensor:
 
 
 def pkd(seen: Seen, told: Told) -> Tensor:
-    """Patient knowledge distillation (Sun et al. 2019, arXiv:1908.09355): (1−α)·CE − α·Σ_k t_k·ln s_k + β·PT.
+    """Patient knowledge distillation (Sun et al., EMNLP 2019): (1−α)·CE − α·Σ_k t_k·ln s_k + β·PT.
 
     PT = Σ_m ‖h_m/‖h_m‖ − ĥ_m/‖ĥ_m‖‖² of a state that stands for the text: there of [CLS], here the student's mean of
     all tokens and the teacher's of the last, which alone has read the others.

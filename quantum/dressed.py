@@ -2,7 +2,7 @@
 
     z = angles(xW/‖x‖ + b),  p = softmax(⟨Z⟩(z, θ)·V + c)
 
-Such a circuit is "dressed" (Mari et al. 2020, arXiv:1912.08278). Everything is trained together on exact gradients, of
+Such a circuit is "dressed" (Mari et al., Quantum 4, 340, 2020). Everything is trained together on exact gradients, of
 the circuit's angles and of its inputs. The linear twin leaves the circuit out: p = softmax((xW/‖x‖ + b)·V + c), which
 for two classes is a logistic regression, however many numbers it has.
 B rows, D columns of the embedding, N qubits, P angles, K classes.
