@@ -8,7 +8,6 @@ layers in float32, what peft's own examples do. Ours tunes twice: the first time
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from rich.table import Table
 
 from bench.machine import facts, wide_console
 from bench.peer import ONE_THREAD
+from bench.peers.serving import peak
 from data.corpus import load
 from data.split import draw
 from data.streams import stream
@@ -52,7 +52,9 @@ def main() -> None:
     said = asked.parse_args()
     if said.side:
         print(
-            json.dumps(SIDES[said.side](*rows(said.train, said.validation, said.seed), said.seed) | {"peak_mb": peak()})
+            json.dumps(
+                SIDES[said.side](*rows(said.train, said.validation, said.seed), said.seed) | {"peak_mb": peak() / 1e6}
+            )
         )
         return
     results = measure(said.train, said.validation, said.seeds)
@@ -193,11 +195,6 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
     """What some work returns, and the seconds of processor time it took."""
     began = time.process_time()
     return work(), time.process_time() - began
-
-
-def peak() -> float:
-    """The most memory that this process held, in megabytes."""
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1.024e-3, 1)
 
 
 SIDES: dict[str, Callable[[Rows, Rows, int], Results]] = {"ours": ours, "trainer": trainer}

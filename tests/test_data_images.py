@@ -136,7 +136,9 @@ def test_a_plan_says_where_a_corpus_was_looked_for(tmp_path, monkeypatch):
     monkeypatch.setenv("QFLOCK_CACHE", str(tmp_path / "cache"))
     console = Console(width=300)
     with console.capture() as captured:
-        console.print(priced(load_recipe("qfed-batched", ["student.generator={by: full, chunk: 1}"])))
+        console.print(
+            priced(load_recipe("qfed-batched", ["student.generator={by: full, chunk: 1}", "student.twin=false"]))
+        )
     assert f"not here yet: neither in {tmp_path}/cifar10 nor in /usr/share/datasets/cifar-10" in captured.get()
 
 

@@ -192,6 +192,8 @@ def test_a_round_is_the_weighted_mean_of_what_was_reported(go):
         "teacher_loss": 0.4,
         "teacher_accuracy": 0.9,
         "teacher_f1": 0.9,
+        "teacher_precision": None,
+        "teacher_recall": None,
         "maxiter": 10,
         "evaluations": 9,
         "shots": 0,

@@ -207,7 +207,7 @@ def test_make_would_run_what_is_there(line):
     last = done.stdout.strip().splitlines()[-1]
     modules = re.findall(r"-m (bench\.\w+)", done.stdout)
     assert all((APP / f"{module.replace('.', '/')}.py").is_file() for module in modules)
-    assert modules or re.search(r"bin/qflock run llm-qfl-reviews$|-m pytest .* tests$", last)
+    assert modules or re.search(r"bin/qflock (run|up) llm-qfl-reviews$|-m pytest .* tests$", last)
 
 
 @pytest.mark.parametrize("line", PIP)

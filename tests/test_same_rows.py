@@ -39,8 +39,8 @@ def test_the_place_where_rows_were_found_has_no_say(source):
 def other_rows(client):
     """The data of one client differ."""
 
-    def make(self, recipe, number):
-        real(self, recipe, number)
+    def make(self, recipe, number, path):
+        real(self, recipe, number, path)
         self.corpus_digest = "0123456789ab" if number == client or client == "all" else self.corpus_digest
 
     real = Participant.__init__

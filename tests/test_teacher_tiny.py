@@ -61,7 +61,7 @@ def test_an_adapter_is_the_whole_of_a_teacher_and_tuning_is_repeatable(config):
     again = teacher(config, 2)
     again.tune(*texts(50, 0), *texts(20, 1))
     assert_array_equal(again.soft_labels(asked, 1.0), one.soft_labels(asked, 1.0))
-    with pytest.raises(ValueError, match=r"adapter (arrays are|lacks)"):
+    with pytest.raises(ValueError, match=r"adapter (is|lacks)"):
         one.load_adapter({})
 
 
