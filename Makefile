@@ -29,7 +29,7 @@ $(READY): pyproject.toml deploy/constraints.txt
 run: setup  ## run the default recipe (RECIPE=llm-qfl-reviews) and show its report
 	$(BIN)/qflock run $(RECIPE)
 
-demo test-docker bench-deploy: export QFLOCK_TORCH_INDEX ?= $(TORCH_INDEX)
+demo test-docker bench-containers: export QFLOCK_TORCH_INDEX ?= $(TORCH_INDEX)
 demo: setup  ## run RECIPE in containers: builds, starts, runs, fetches the folder, takes down (SET="rounds=2 clients=3")
 	$(BIN)/qflock up $(RECIPE) $(SET:%=--set %)
 
@@ -105,8 +105,8 @@ qfed: setup  ## run every recipe of QFed, hours in all, and write the tables int
 	$(BIN)/python -m bench.qfed_study --jobs 1
 	$(BIN)/python -m bench.tables
 
-bench-deploy: setup  ## time a federation in containers beside one on processes, both secured; needs a Docker engine
-	$(BIN)/python -m bench.deploy
+bench-containers: setup  ## time a federation in containers beside one on processes, both secured; needs a Docker engine
+	$(BIN)/python -m bench.containers
 
 bench-faults: setup  ## make every fault happen that a node can have, and write the table of what became of the run
 	$(BIN)/python -m bench.faults

@@ -19,7 +19,7 @@ from rich.table import Table
 from bench.llm_qfl import apart
 from bench.llm_qfl import measured as counted
 from bench.qdllm import CENTRAL, published
-from bench.study import Results, asked, write
+from bench.study import Results, asked, commits, write
 from server.jobs import finish
 from server.ledger import Line
 from server.outcome import Outcome
@@ -189,12 +189,11 @@ def note(results: Results) -> str:
     best = [max(rows, key=lambda row: mean(row["validation"])) for rows in groups.values()]
     chosen = "; ".join(row["label"] for row in best)
     seeds = sorted({len(row["seeds"]) for row in results["rows"]})
-    commits = sorted({part for row in results["rows"] for part in row["commit"].split(", ")})
     return (
         f"Means over {' or '.join(map(str, seeds))} seeds, test rows of all clients, students as of the last round; "
         f"differences paired by seed with Student's {LEVEL:.0%} interval, bold when shown. Highest on validation rows: "
         f"{chosen}. {SAID.get(results['study'], '')}`python -m bench.distillation --only {results['study']}`, qflock "
-        f"{', '.join(commits)}."
+        f"{commits(results)}."
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.table import Table
 
 from bench.llm_qfl import apart
-from bench.study import Results, asked, origin, write
+from bench.study import Results, asked, commits, origin, write
 from quantum.targets import weights_of
 from recipes.load import load, sweep_of
 from server.figures import COLOURS, GROUPS
@@ -109,10 +109,9 @@ def table(results: Results) -> Table:
 
 def note(results: Results) -> str:
     """What the columns mean and where the numbers come from."""
-    commits = sorted({part for row in results["rows"] for part in row["commit"].split(", ")})
     return (
         f"Test images of FashionMNIST; means over the seeds. minutes: of all visits, student and twin, on two cores "
-        f"that did other things too. `make qfed`, qflock {', '.join(commits)}."
+        f"that did other things too. `make qfed`, qflock {commits(results)}."
     )
 
 

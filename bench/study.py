@@ -52,6 +52,11 @@ def cited(results: Results) -> str:
     return f"Recipe `{results['recipe']}` ({results['recipe_digest']}), {seeds}, qflock {results['commit']}."
 
 
+def commits(results: Results) -> str:
+    """The commits that the rows of a study ran at."""
+    return ", ".join(sorted({part for row in results["rows"] for part in row["commit"].split(", ")}))
+
+
 def write(results: Results, path: Path) -> None:
     """The results file."""
     path.parent.mkdir(parents=True, exist_ok=True)

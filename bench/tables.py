@@ -13,7 +13,7 @@ from typing import Any
 
 from bench import (
     ablation,
-    deploy,
+    containers,
     deployed,
     distill,
     distillation,
@@ -105,7 +105,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     ),
     "federation": lambda results: markdown(federation.table(results)),
     "processes": lambda results: f"{markdown(processes.table(results))}\n\n{processes.note(results)}",
-    "deploy": lambda results: f"{markdown(deploy.table(results))}\n\n{deploy.note(results)}",
+    "containers": lambda results: f"{markdown(containers.table(results))}\n\n{containers.note(results)}",
     "gradients": lambda results: f"{markdown(gradients.table(results))}\n\n{gradients.note(results)}".rstrip(),
     "qfed": lambda results: f"{markdown(qfed.table(results))}\n\n{qfed.note(results)}",
     "qdllm": lambda results: "\n\n".join(

@@ -217,3 +217,18 @@ def run_of():
         return folder
 
     return write
+
+
+@pytest.fixture
+def told(capsys, monkeypatch):
+    """`told(words…)`: (exit code, what the command says)."""
+    from server.cli import main
+
+    def say(*words):
+        monkeypatch.setattr("sys.argv", ["qflock", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return ended.value.code, said.out + said.err
+
+    return say

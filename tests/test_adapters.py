@@ -35,7 +35,7 @@ def dense(updates, weights, layer):
 
 
 @pytest.mark.parametrize("rank", [4, 8, 16])
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(weights=st.lists(st.integers(1, 500), min_size=1, max_size=5), seed=st.integers(0, 999))
 def test_exact_gives_the_dense_weighted_mean_of_the_products(rank, weights, seed):
     rng = np.random.default_rng(seed)
@@ -47,7 +47,7 @@ def test_exact_gives_the_dense_weighted_mean_of_the_products(rank, weights, seed
 
 
 @given(ranks=st.lists(st.integers(1, 16), min_size=1, max_size=4), seed=st.integers(0, 99))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_clients_may_have_different_ranks(ranks, seed):
     rng = np.random.default_rng(seed)
     updates, weights = [adapter(rng, rank) for rank in ranks], list(range(1, len(ranks) + 1))
@@ -118,7 +118,7 @@ def test_what_is_no_lora_factor_is_averaged_under_every_rule(rule):
 
 @pytest.mark.parametrize("rule", RULES)
 @given(order=st.permutations(range(4)))
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 def test_the_order_of_arrival_changes_no_bit_and_types_stay(rule, order):
     rng = np.random.default_rng(5)
     sent = [Tuned(client=c, arrays=adapter(rng, 4), examples=10 + c) for c in range(4)]

@@ -42,7 +42,7 @@ def width(name):
 
 
 @pytest.mark.parametrize("name", PERIODS)
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15, derandomize=True)
 @given(seed=st.integers(0, 9999), place=st.integers(0, 3), multiple=st.sampled_from([1, 2, -1, -3]))
 def test_the_probabilities_of_any_circuit_repeat_after_a_weights_period(name, seed, place, multiple):
     rng = np.random.default_rng(seed)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench import deploy, engine, executors, federation, noisy, processes, teacher
+from bench import containers, engine, executors, federation, noisy, processes, teacher
 from bench.memory import Peak
 from bench.peer import PEERS, Peer, PeerError, interpreter, ours
 
@@ -285,17 +285,17 @@ def test_containers_stand_beside_processes_and_what_misses_its_limit_says_so():
         times = {"first_s": 30.0, "round_s": 2.4 if mode == "compose" else 2.0, "total_s": 50.0}
         return {**times, "load": 1.0}
 
-    results = json.loads(json.dumps(deploy.measure(4, 2, run, lambda text: None)))
+    results = json.loads(json.dumps(containers.measure(4, 2, run, lambda text: None)))
     ours, theirs = "compose", "processes --secure"
     assert [mode for _, mode in order] == 2 * [theirs, ours, ours, theirs]
     assert [size * 4 for size, _ in order[4:]] == 4 * [50 * 2**20]
-    assert "MISSED" not in shown(deploy.table(results))
+    assert "MISSED" not in shown(containers.table(results))
     slow = [cell | {"round_s": 2.7 if cell["what"] == "noop" else 20.5, "first_s": 61.0} for cell in results["cells"]]
     slow = [new if new["on"] == ours else old for new, old in zip(slow, results["cells"], strict=True)]
-    text = shown(deploy.table(results | {"cells": slow}))
+    text = shown(containers.table(results | {"cells": slow}))
     assert [one in text for one in ("61.0 MISSED", "2.70 MISSED", "20.50 MISSED")] == [True] * 3
     assert text.count("MISSED") == 3
-    assert "within 1.3 times" in deploy.note(results)
+    assert "within 1.3 times" in containers.note(results)
 
 
 @pytest.mark.processes

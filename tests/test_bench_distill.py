@@ -25,7 +25,7 @@ def gates():
     return gates
 
 
-@settings(deadline=None, max_examples=20, derandomize=True)
+@settings(max_examples=20, derandomize=True)
 @given(seed=st.integers(0, 999), rows=st.integers(1, 5), classes=st.integers(2, 4))
 def test_the_loss_and_slope_that_peers_get_are_guidances(gates, seed, rows, classes):
     rng = np.random.default_rng(seed)

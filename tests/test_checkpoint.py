@@ -52,7 +52,7 @@ def assert_same_arrays(found, saved):
         assert found[name].tobytes() == array.tobytes()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(saved=STATES)
 def test_a_state_comes_back_to_the_bit(saved, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")

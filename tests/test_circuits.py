@@ -55,7 +55,7 @@ def test_effective_counts_are_those_counted_by_hand(golden):
 
 
 @pytest.mark.parametrize("name", CIRCUITS)
-@settings(max_examples=5, deadline=None, derandomize=True)
+@settings(max_examples=5, derandomize=True)
 @given(qubits=st.integers(2, 5), seed=seeds)
 def test_the_output_repeats_after_every_weights_period(name, qubits, seed):
     ansatz = CIRCUITS[name](qubits=qubits)
@@ -68,7 +68,7 @@ def test_the_output_repeats_after_every_weights_period(name, qubits, seed):
 
 
 @pytest.mark.parametrize("name", CIRCUITS)
-@settings(max_examples=5, deadline=None, derandomize=True)
+@settings(max_examples=5, derandomize=True)
 @given(qubits=st.integers(2, 4), seed=seeds)
 def test_the_jacobian_agrees_with_differences_of_qiskits_probabilities(name, qubits, seed):
     ansatz = CIRCUITS[name](qubits=qubits)

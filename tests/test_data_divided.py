@@ -88,7 +88,7 @@ def divided_corpus(seed, n, p=0.4):
 
 
 @pytest.mark.parametrize("scheme", PARTITIONS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**31 - 1),
     n=st.integers(100, 600),
@@ -128,7 +128,7 @@ def test_clients_learn_from_train_alone_and_are_tested_on_the_whole_test(scheme,
         assert len(texts[TRAIN]) + len(texts[VALIDATION]) + len(texts[TEST]) == n
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=20)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
 @given(seed=st.integers(0, 9999))
 def test_few_rows_of_a_file_sorted_by_class_are_of_every_class_in_proportion(senti, seed):
     """The head of such a file is of one class, which is what llmQFL trained and tested on."""

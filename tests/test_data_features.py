@@ -48,7 +48,7 @@ def test_tfidf_knows_no_case_and_maps_a_text_without_words_to_zero(texts):
     assert rows.dtype == np.float64
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 9999), n=st.integers(12, 60), cut=st.integers(1, 11), size=st.integers(1, 4))
 def test_pca_over_clients_is_scikit_learns_over_pooled_rows(seed, n, cut, size):
     from sklearn.decomposition import PCA

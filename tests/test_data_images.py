@@ -10,7 +10,7 @@ from urllib.error import URLError
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_array_equal
 from rich.console import Console
@@ -47,7 +47,6 @@ def fashion(tmp_path, monkeypatch):
     return folder
 
 
-@settings(deadline=None)
 @given(array=arrays(np.uint8, array_shapes(min_dims=1, max_dims=3, max_side=5)))
 def test_an_idx_file_is_read_as_it_was_written(array, tmp_path_factory):
     path = tmp_path_factory.mktemp("idx") / "x.gz"

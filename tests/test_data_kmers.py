@@ -24,7 +24,7 @@ def agreed(stage, shares):
     return stage.merge(stage.initial(0), answers, [len(rows) for rows in shares])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=st.lists(dna, min_size=1, max_size=6), sizes=k_and_stride)
 def test_counts_are_scikit_learns_of_the_spaced_words_without_those_that_hold_an_n(rows, sizes):
     from itertools import product
@@ -43,7 +43,7 @@ def test_small_letters_are_letters():
     assert_array_equal(stage.counts(["acgtn"]), stage.counts(["ACGTN"]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=st.lists(st.text("ACGT", min_size=4, max_size=40), min_size=2, max_size=12), cut=st.integers(0, 12))
 def test_scaling_is_scikit_learns_over_pooled_rows_whoever_holds_them(rows, cut):
     from sklearn.preprocessing import StandardScaler

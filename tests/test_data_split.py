@@ -25,7 +25,7 @@ def parts_of(dealt):
 
 
 @pytest.mark.parametrize("scheme", PARTITIONS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**31 - 1),
     n=st.integers(60, 400),

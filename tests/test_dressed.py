@@ -65,7 +65,7 @@ def test_the_twin_is_the_student_without_its_circuit():
 
 @pytest.mark.parametrize("readout", READOUTS)
 @pytest.mark.parametrize("angles", ANGLES)
-@settings(deadline=None, max_examples=5, derandomize=True)
+@settings(max_examples=5, derandomize=True)
 @given(seed=st.integers(0, 99), n_classes=st.integers(2, 3))
 def test_the_student_is_the_equation_of_its_docstring_in_qiskits_hands(angles, readout, seed, n_classes):
     one = student(config_of(angles=angles, readout=readout), n_classes, columns=COLUMNS)

@@ -289,7 +289,7 @@ def circuits(draw):
     return circuit
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(circuit=circuits(), p=st.floats(0, 1))
 def test_density_matrices_are_qiskits(circuit, p):
     rows = rows_of(circuit, 3)

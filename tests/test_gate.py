@@ -49,7 +49,7 @@ def through(contents, most):
         return one_line(str(error)), sum(asked)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(sizes=st.lists(st.integers(0, 500), max_size=4), same=st.booleans())
 def test_a_sound_message_comes_through_to_the_bit(sizes, same):
     rng = np.random.default_rng(0)

@@ -66,7 +66,7 @@ def test_larger_chunks_take_fewer_qubits():
         assert Generator(GeneratorConfig(target="vgg", chunk=int(chunk)), weights_of("vgg")).qubits == qubits
 
 
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=12, derandomize=True)
 @given(
     most=st.integers(5, 60),
     chunk=st.integers(1, 7),
@@ -115,7 +115,7 @@ def test_both_engines_write_the_same_weights_and_slopes():
         assert_allclose(one, other, atol=1e-4)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(place=st.integers(0, 35), seed=st.integers(0, 9))
 def test_an_angle_turned_by_its_period_writes_the_same_weights(place, seed):
     generator = Generator(GeneratorConfig(blocks=2), 8)

@@ -83,7 +83,7 @@ def test_the_slope_of_the_whole_loss_is_that_of_differences(one, labelled, monke
 
 
 @MODEL
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(weight=st.floats(0, 3), temperature=TEMPERATURE, proximal=st.floats(0, 2), labelled=st.integers(1, 30))
 def test_the_loss_is_the_sum_of_its_three_terms(one, weight, temperature, proximal, labelled):
     x, labels, soft = rows()

@@ -29,7 +29,7 @@ def noisy(ansatz, p=0.02):
     return Channel(circuit, lambda name, qubits: depolarizing_transfer(p, len(qubits)), list(range(circuit.num_qubits)))
 
 
-@settings(deadline=None, max_examples=10, derandomize=True)
+@settings(max_examples=10, derandomize=True)
 @given(
     qubits=st.integers(2, 4),
     reps=st.integers(1, 3),

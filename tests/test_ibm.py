@@ -103,7 +103,7 @@ def test_a_visit_that_is_repeated_reads_its_results_and_runs_nothing(tmp_path, m
 
 
 @given(st.integers(1, 17), st.integers(1, 4), st.integers(1, 9), st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_counts_are_those_of_qiskit_whatever_the_number_of_qubits(n_qubits, rows, shots, seed):
     draws = np.random.default_rng(seed)
     bits = BitArray.from_bool_array(draws.integers(2, size=(rows, shots, n_qubits)).astype(bool))

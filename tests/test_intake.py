@@ -57,7 +57,7 @@ ODD = st.sampled_from(
 REPORT = st.dictionaries(st.sampled_from(list(FACTS)), ODD, max_size=3).map(lambda odd: {"reports": [FACTS | odd]})
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(said=REPORT | st.dictionaries(KINDS, JSON, max_size=2) | JSON, digest=st.booleans())
 @example(said={"reports": [FACTS | {"examples": 10**400}]}, digest=True)
 @example(said=[], digest=False)
@@ -78,7 +78,7 @@ def test_text_that_is_no_json_is_refused(text):
     assert "its reply is not taken" in hear(sent(text), "d", MOST).reason
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(data=st.binary(max_size=200))
 def test_any_bytes_are_an_array_or_refused(data):
     try:

@@ -29,7 +29,7 @@ def kinds(folder):
     return [line["kind"] for line in lines(folder)]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(written=st.lists(st.dictionaries(st.text(), VALUES, max_size=4), max_size=4))
 def test_what_is_appended_is_read_back_as_strict_json(written, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ledger")

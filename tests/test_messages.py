@@ -95,7 +95,7 @@ def heard(message):
     return replied(over_the_network(message), "d", MOST)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(sent=ASSIGNMENTS)
 def test_an_assignment_arrives_as_it_was_sent(sent):
     message = assign(sent, 7, parcel(sent.shared, sent.arms, sent.teacher))
@@ -104,7 +104,7 @@ def test_an_assignment_arrives_as_it_was_sent(sent):
 
 
 @pytest.mark.parametrize("kind", REPLIES)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_a_reply_arrives_as_it_was_sent(kind, data):
     sent = data.draw(REPLIES[kind])

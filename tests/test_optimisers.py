@@ -44,7 +44,7 @@ def cost(kind, bowl):
 
 
 @pytest.mark.parametrize("kind", OPTIMISERS)
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25, derandomize=True)
 @given(maxiter=st.integers(1, 90), n=st.integers(1, 12), seed=st.integers(0, 99))
 def test_a_search_never_passes_its_budget_nor_returns_worse_than_its_start(kind, maxiter, n, seed):
     bowl = Bowl(n, seed)
@@ -123,7 +123,7 @@ def test_cobyla_stops_on_a_plain():
 
 
 @given(maxiter=st.integers(1, 40), seed=st.integers(0, 9))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_two_points_of_an_spsa_step_are_one_batch_and_lie_opposite(maxiter, seed):
     bowl = Bowl(5, seed)
     minimise(OptimiserConfig(kind="spsa", c=0.3), bowl, np.zeros(5), maxiter, seed=seed)

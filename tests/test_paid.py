@@ -173,7 +173,7 @@ def test_a_lost_disk_does_not_pay_again(tmp_path):
     assert Journal(tmp_path / "two").spent() == 3.0
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(cut=st.floats(0, 1), seconds=st.lists(st.floats(2, 5), min_size=1, max_size=2), results=st.booleans())
 def test_a_journal_cut_anywhere_still_pays_for_every_request_once(tmp_path_factory, cut, seconds, results):
     folder, service = tmp_path_factory.mktemp("jobs"), FakeIbm()
@@ -267,7 +267,7 @@ def test_a_run_stops_before_its_limit_and_goes_on_with_a_larger_one(tmp_path):
     assert len(service.all) == 10
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(limit=st.floats(3, 30), price=st.floats(1, 10), overrun=st.floats(0.5, 3))
 def test_no_job_can_overrun_the_limit_because_the_service_ends_it(tmp_path_factory, limit, price, overrun):
     folder, service = tmp_path_factory.mktemp("jobs"), FakeIbm()

@@ -33,7 +33,7 @@ def example(name="vqc", seed=0):
 
 
 @pytest.mark.parametrize("name", CIRCUITS)
-@settings(max_examples=4, deadline=None, derandomize=True)
+@settings(max_examples=4, derandomize=True)
 @given(seed=st.integers(0, 9999), classes_of_pi=st.booleans())
 def test_what_comes_back_is_the_trained_circuit(name, seed, classes_of_pi):
     ansatz, x, theta = example(name, seed)
@@ -49,7 +49,7 @@ def test_what_comes_back_is_the_trained_circuit(name, seed, classes_of_pi):
     assert measured == [(qubit, bit) for bit, qubit in enumerate(ansatz.read)]
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15, derandomize=True)
 @given(names=st.lists(st.sampled_from(sorted(GATES)), min_size=1, max_size=8), seed=st.integers(0, 9999))
 def test_any_gate_of_qiskit_comes_back_whoever_wrote_the_file(names, seed):
     rng, circuit = np.random.default_rng(seed), QuantumCircuit(4)
@@ -63,7 +63,7 @@ def test_any_gate_of_qiskit_comes_back_whoever_wrote_the_file(names, seed):
     assert_allclose(probabilities(ours), probabilities(circuit), atol=1e-6)
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=20, derandomize=True)
 @given(seed=st.integers(0, 9999), name=st.sampled_from(sorted(CIRCUITS)))
 def test_any_changed_angle_changes_the_fingerprint(seed, name):
     ansatz, x, theta = example(name, seed)

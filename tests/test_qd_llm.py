@@ -16,7 +16,6 @@ from quantum.guidance import divergence
 from quantum.readout import softmax
 from recipes.load import load as load_recipe
 from recipes.schema import DataConfig, DistilConfig
-from server.cli import main
 from server.ensemble import Ensemble
 from server.folder import as_yaml
 from server.ledger import lines, untimed
@@ -153,20 +152,6 @@ def test_more_public_rows_than_there_are_is_one_line():
     config = DataConfig(public_rows=10**6)
     with pytest.raises(DataError, match=r"^data.public_rows is 1000000 of \d+ training rows; lower it"):
         deal(load(config, 0), config, 2, seed=0)
-
-
-@pytest.fixture
-def told(capsys, monkeypatch):
-    """`told(words…)`: (exit code, what the command says)."""
-
-    def say(*words):
-        monkeypatch.setattr("sys.argv", ["qflock", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return ended.value.code, said.out + said.err
-
-    return say
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from quantum.guidance import Guidance
 from recipes.load import load as load_recipe
 from recipes.schema import TeacherConfig
 from recipes.section import InputError
-from server.cli import main
 from server.folder import as_yaml
 from server.ledger import lines
 from server.trained import trained
@@ -25,20 +24,6 @@ SMALL = {
     "optimiser": {"kind": "minibatch", "learning_rate": 0.05, "batch": 16},
     "distil": {"labels": 0.5, "weight": 2, "shannon": 0.5},
 }
-
-
-@pytest.fixture
-def told(capsys, monkeypatch):
-    """`told(words…)`: (exit code, what the command says)."""
-
-    def say(*words):
-        monkeypatch.setattr("sys.argv", ["qflock", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return ended.value.code, said.out + said.err
-
-    return say
 
 
 @pytest.mark.parametrize(

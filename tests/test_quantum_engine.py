@@ -88,7 +88,7 @@ def slope(function, at, index, h=1e-3):
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("precision", EXACT)
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25, derandomize=True)
 @given(ansatz=ansatzes(), n_rows=st.sampled_from((1, 3, 17)), seed=st.integers(0, 999))
 def test_probabilities_and_expectations_agree_with_qiskit(kernel, precision, ansatz, n_rows, seed):
     x, theta = numbers(ansatz, n_rows, seed)
@@ -105,7 +105,7 @@ def test_probabilities_and_expectations_agree_with_qiskit(kernel, precision, ans
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("precision", EXACT)
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=10, derandomize=True)
 @given(ansatz=ansatzes(most_qubits=4), seed=st.integers(0, 999), of=st.sampled_from(("probabilities", "expectations")))
 def test_gradients_of_weights_and_inputs_agree_with_differences(kernel, precision, ansatz, seed, of):
     x, theta = numbers(ansatz, 2, seed)

@@ -19,7 +19,7 @@ def texts_like(n_rows, seed, size=20):
     return x, (x @ np.linspace(-1, 1, size) > 0).astype(np.int64)
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15, derandomize=True)
 @given(n_classes=st.integers(2, 4), size=st.integers(1, 4), seed=st.integers(0, 99))
 def test_its_gradient_is_that_of_finite_differences(n_classes, size, seed):
     rng = np.random.default_rng(seed)

@@ -47,7 +47,7 @@ def oracle(circuit, rows):
     return np.array([Statevector(one).probabilities() for one in bound])
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(circuit=circuits(), seed=st.integers(0, 999), shared=st.booleans())
 def test_random_circuits_agree_with_qiskit(circuit, seed, shared):
     rows = np.random.default_rng(seed).uniform(-4, 4, (3, circuit.num_parameters))
@@ -58,7 +58,7 @@ def test_random_circuits_agree_with_qiskit(circuit, seed, shared):
 
 @pytest.mark.parametrize("entanglement", ENTANGLEMENTS)
 @pytest.mark.parametrize("feature_map", FEATURE_MAPS)
-@settings(max_examples=4, deadline=None, derandomize=True)
+@settings(max_examples=4, derandomize=True)
 @given(n_qubits=st.integers(2, 6), reps=st.integers(1, 3), n_rows=st.sampled_from((2, 70)), seed=st.integers(0, 999))
 def test_a_compiled_vqc_agrees_with_qiskit(feature_map, entanglement, n_qubits, reps, n_rows, seed):
     rng = np.random.default_rng(seed)
@@ -75,7 +75,7 @@ def test_a_compiled_vqc_agrees_with_qiskit(feature_map, entanglement, n_qubits, 
 
 
 @pytest.mark.parametrize("name", CIRCUITS)
-@settings(max_examples=4, deadline=None, derandomize=True)
+@settings(max_examples=4, derandomize=True)
 @given(qubits=st.integers(2, 5), n_rows=st.sampled_from((1, 40)), seed=st.integers(0, 999))
 def test_every_compiled_circuit_agrees_with_qiskit(name, qubits, n_rows, seed):
     ansatz, rng = CIRCUITS[name](qubits=qubits), np.random.default_rng(seed)

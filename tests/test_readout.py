@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -12,7 +12,6 @@ from recipes.section import RecipeError
 
 
 @pytest.mark.parametrize("kind", READOUTS)
-@settings(deadline=None)
 @given(n_qubits=st.integers(1, 6), n_classes=st.integers(2, 5), seed=st.integers(0, 99), shots=st.sampled_from([1, 9]))
 def test_class_probabilities_sum_to_one_and_their_loss_has_the_slope_it_says(kind, n_qubits, n_classes, seed, shots):
     if n_classes > n_qubits + (kind == "parity"):

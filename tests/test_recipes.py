@@ -196,7 +196,7 @@ def hint_at(key, section=Recipe):
     return hint_at(rest, hints(section)[head]) if rest else hints(section)[head]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(recipe=recipes())
 def test_one_line_of_json_is_the_whole_recipe(recipe):
     line = recipe.as_json()
@@ -214,7 +214,7 @@ def with_key(recipe, key, value):
     return build(merged(asdict(recipe), checked(nested, "")))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(recipe=recipes(), key=st.sampled_from(KEYS), data=st.data())
 def test_a_digest_changes_with_any_value_but_trackers_and_with_nothing_else(recipe, key, data):
     new = data.draw(fitting(hint_at(key)))
@@ -227,7 +227,6 @@ def test_a_digest_changes_with_any_value_but_trackers_and_with_nothing_else(reci
     assert replace(recipe).digest() == recipe.digest()
 
 
-@settings(deadline=None)
 @example(key="two\nlines", value=1)
 @example(key="deadline_seconds", value=10**400)
 @given(key=st.sampled_from(KEYS) | st.text(max_size=8), value=ANYTHING)
@@ -241,7 +240,6 @@ def test_whatever_a_key_is_set_to_is_a_recipe_or_one_line(key, value):
         assert "\n" not in said
 
 
-@settings(deadline=None)
 @given(text=st.text(string.printable) | st.text("{}[]:,#&*!|>'\"%@`-? \n\tabc123.", max_size=30))
 def test_any_text_is_yaml_or_one_line_that_names_the_place(text):
     _, said = attempt(parse, text, "here")

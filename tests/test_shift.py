@@ -43,7 +43,7 @@ def circuits(draw):
     return Ansatz(circuit, (x,), tuple(used))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(ansatz=circuits(), seed=st.integers(0, 999))
 def test_the_rule_is_the_derivative_of_qiskits_probabilities(ansatz, seed):
     draws = np.random.default_rng(seed)

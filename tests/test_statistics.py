@@ -36,7 +36,7 @@ def test_of_three_values_the_bootstrap_ends_at_the_least_and_the_greatest():
     assert_allclose(bootstrap([0.9, 0.7, 0.8]), (0.7, 0.9))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(values=accuracies)
 def test_the_interval_holds_the_mean_and_lies_within_the_values(values):
     found = estimate(values)
@@ -45,7 +45,7 @@ def test_the_interval_holds_the_mean_and_lies_within_the_values(values):
     assert found.mean - 1e-9 <= high <= max(values) + 1e-9
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(pairs=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=FEWEST, max_size=8), data=st.data())
 def test_the_order_of_the_seeds_changes_nothing(pairs, data):
     again = data.draw(st.permutations(pairs))
@@ -53,7 +53,7 @@ def test_the_order_of_the_seeds_changes_nothing(pairs, data):
     assert first == second
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(pairs=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=FEWEST, max_size=8))
 def test_turned_around_a_difference_changes_its_sign_and_nothing_else(pairs):
     ours, theirs = zip(*pairs, strict=True)

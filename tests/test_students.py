@@ -33,7 +33,6 @@ def rows(n_rows, seed, n_features=4):
     return x, (x[:, 0] > x[:, 1]).astype(int)
 
 
-@settings(deadline=None)
 @given(n_rows=st.integers(1, 30), n_classes=st.integers(2, 5), seed=st.integers(0, 999))
 def test_cross_entropy_is_in_nats_and_agrees_with_sklearn(n_rows, n_classes, seed):
     rng = np.random.default_rng(seed)
@@ -46,7 +45,7 @@ def test_a_certain_mistake_costs_a_finite_loss():
 
 
 @pytest.mark.parametrize("one", everyone(), ids=lambda one: one.name)
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=10, derandomize=True)
 @given(n_rows=st.integers(1, 40), seed=st.integers(0, 99), maxiter=st.integers(1, 25))
 def test_every_student_is_a_pure_function_of_its_arrays(one, n_rows, seed, maxiter):
     x, labels = rows(n_rows, seed)

@@ -55,7 +55,7 @@ def files(cache):
 TEXTS = st.lists(st.sampled_from(["", "a", "b", "ab", "é", "\ud800", "a\x00"]), max_size=6)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(lists=st.lists(TEXTS, max_size=5))
 def test_every_text_is_encoded_once_whatever_lists_ask_for_it(fake, tmp_path, monkeypatch, lists):
     monkeypatch.setenv("QFLOCK_CACHE", str(tmp_path / uuid4().hex))

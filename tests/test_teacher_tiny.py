@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import accuracy_score, log_loss, precision_recall_fscore_support
@@ -74,7 +74,6 @@ def test_a_temperature_softens_and_keeps_the_order(seed, temperature):
     assert ((soft.max(axis=1) <= plain.max(axis=1) + 1e-12) == (temperature >= 1)).all() or temperature == 1
 
 
-@settings(deadline=None)
 @given(n_rows=st.integers(1, 40), n_classes=st.integers(2, 4), seed=st.integers(0, 99))
 def test_held_out_numbers_agree_with_sklearn(n_rows, n_classes, seed):
     rng = np.random.default_rng(seed)

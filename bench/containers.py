@@ -1,4 +1,4 @@
-"""What containers cost beside processes: `python -m bench.deploy`, with a Docker engine.
+"""What containers cost beside processes: `python -m bench.containers`, with a Docker engine.
 
 Each run is the command `qflock run`, as in bench.processes, with the images built before. `noop` computes nothing, so
 its round is what the federation itself takes; `payload` is the same with 50 MB from and to every client. Both modes run
@@ -22,7 +22,7 @@ from recipes.load import load as load_recipe
 from recipes.schema import Recipe
 from server.containers import Compose
 
-RESULTS = Path(__file__).parent / "results" / "deploy.json"
+RESULTS = Path(__file__).parent / "results" / "containers.json"
 CLIENTS, ROUNDS, REPEATS = 3, 6, 3
 SIZES = {"noop": 1497, "payload": 13_107_200}  # numbers of four bytes
 MODES = (("processes", "--secure"), ("compose",))
@@ -34,7 +34,7 @@ Run = Callable[[Recipe, str], dict[str, Any]]
 
 def main() -> None:
     """Measure, print the table, write the results file."""
-    asked = argparse.ArgumentParser(prog="bench.deploy", description=(__doc__ or "").split("\n")[0])
+    asked = argparse.ArgumentParser(prog="bench.containers", description=(__doc__ or "").split("\n")[0])
     asked.add_argument("--rounds", type=int, default=ROUNDS)
     asked.add_argument("--repeats", type=int, default=REPEATS)
     asked.add_argument("--results", type=Path, default=RESULTS)
