@@ -33,13 +33,17 @@ class Base:
         return copy.deepcopy(self.model, {id(tensor): tensor for tensor in shared})
 
 
-@lru_cache(maxsize=2)
 def base(model: str, dtype: str, quantised: bool) -> Base:
     """The base that a recipe names, loaded when it is first asked for."""
+    return _loaded(model, number_type(dtype), quantised)
+
+
+@lru_cache(maxsize=2)
+def _loaded(model: str, dtype: str, quantised: bool) -> Base:
     import torch
     from transformers import AutoModel
 
-    kind, where = getattr(torch, number_type(dtype)), device()
+    kind, where = getattr(torch, dtype), device()
     options: dict[str, Any] = {"dtype": kind, "local_files_only": True}
     if quantised:
         from transformers import BitsAndBytesConfig
