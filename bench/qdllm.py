@@ -27,6 +27,7 @@ from bench.inside import Inside
 from bench.machine import facts, nothing_kept, wide_console
 from bench.memory import Growth
 from bench.rivals import NOT_RUN, RIVALS, Fitted, Task
+from bench.study import write
 from client.lessons import attend
 from client.participant import Participant
 from client.round import train
@@ -67,7 +68,7 @@ Floats = NDArray[np.float64]
 
 
 def main() -> None:
-    """Measure, print the tables, write the results file."""
+    """Measure what the results file lacks, print the tables."""
     asked = argparse.ArgumentParser(prog="bench.qdllm", description=(__doc__ or "").split("\n")[0])
     asked.add_argument("--corpora", nargs="+", default=list(CORPORA), choices=[*CORPORA, "reviews"])
     asked.add_argument("--seeds", type=int, default=SEEDS)
@@ -78,32 +79,32 @@ def main() -> None:
     console = wide_console()
     with tempfile.TemporaryDirectory(prefix="qflock-bench-") as memory:
         os.environ["QFLOCK_MEMORY"] = memory
-        results = measure(said.corpora, said.seeds, said.set, console.print)
-    said.results.parent.mkdir(parents=True, exist_ok=True)
-    said.results.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        results = measure(said.corpora, said.seeds, said.set, said.results, console.print)
     for name in results["corpora"]:
         console.print(table(results, name))
     console.print(note(results))
 
 
-def measure(corpora: Sequence[str], seeds: int, changes: Sequence[str], say: Callable[[str], None] = print) -> Results:
-    """Every corpus at every seed."""
-    found: dict[str, Any] = {}
+def measure(
+    corpora: Sequence[str], seeds: int, changes: Sequence[str], path: Path, say: Callable[[str], None] = print
+) -> Results:
+    """Every corpus at every seed, written down one by one; what this commit measured before is not measured again."""
+    results = {"schema": 1, **facts(("torch", "qiskit", "scikit-learn", "transformers")), "changes": list(changes)}
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    same = all(before.get(key) == results[key] for key in ("commit", "changes", "packages"))
+    results["corpora"] = before["corpora"] if same else {}
     for corpus in corpora:
-        recipes = [load_recipe(f"qd-llm-{corpus}", [*CENTRAL, *changes, f"seed={seed}"]) for seed in range(seeds)]
-        runs: list[dict[str, Row]] = []
-        for recipe in recipes:
-            runs.append(rows(recipe))
-            say(
-                f"{corpus}  seed {recipe.seed}  "
-                + "  ".join(f"{n[:12]} {r['accuracy']:.3f}" for n, r in runs[-1].items())
-            )
-        found[corpus] = {
-            "recipe_digest": recipes[0].digest(),
-            "rows": {name: [run[name] for run in runs] for name in runs[0]},
-        }
-    packages = ("torch", "qiskit", "scikit-learn", "transformers")
-    return {"schema": 1, **facts(packages), "seeds": seeds, "changes": list(changes), "corpora": found}
+        digest = load_recipe(f"qd-llm-{corpus}", [*CENTRAL, *changes]).digest()
+        found = results["corpora"].setdefault(corpus, {"recipe_digest": digest, "rows": {}})
+        done = max(map(len, found["rows"].values()), default=0)
+        for seed in range(done, seeds):
+            recipe = load_recipe(f"qd-llm-{corpus}", [*CENTRAL, *changes, f"seed={seed}"])
+            run = rows(recipe)
+            say(f"{corpus}  seed {seed}  " + "  ".join(f"{n[:12]} {r['accuracy']:.3f}" for n, r in run.items()))
+            for name, one in run.items():
+                found["rows"].setdefault(name, []).append(one)
+            write(results, path)
+    return results
 
 
 def rows(recipe: Recipe) -> dict[str, Row]:
@@ -277,14 +278,16 @@ def note(results: Results) -> str:
         student, twin = ([one["accuracy"] for one in found["rows"][ARMS[name]]] for name in ("student", "twin"))
         pair = difference(student, twin)
         bounds = pair.t_interval
-        between = f" (95% interval {100 * bounds[0]:+.1f} to {100 * bounds[1]:+.1f})" if bounds else ""
+        between = (
+            f" (95% interval {100 * bounds[0]:+.1f} to {100 * bounds[1]:+.1f}; {len(student)} seeds)" if bounds else ""
+        )
         shown = "" if pair.shown else ", no difference shown"
         said.append(f"{corpus}: student less twin {100 * pair.mean:+.1f} points{between}{shown}")
     adapters = [float(one["accuracy"]) / 1e6 for one in published("Table 3", method="LoRA parameters")]
     least, most = min(adapters), max(adapters)
     rest = "; ".join(f"{name}: {why}" for name, why in NOT_RUN.items())
     return (
-        f"{'. '.join(said)}. {results['seeds']} seeds, qflock {results['commit']}, load {results['machine']['load']}. "
+        f"{'. '.join(said)}. qflock {results['commit']}, load {results['machine']['load']}. "
         f"What differs from the published rows: theirs are of 24,000, 10,000 and 20,000 texts, ours of the public "
         f"third to two thirds of these, in other splits; their teachers have 1.1 to 8 billion weights and adapters of "
         f"{least:.1f} to {most:.1f} million, ours 135 million and the adapter above; their student reads BERT, ours "

@@ -1,5 +1,6 @@
 """The table of QD-LLM: its measures against scikit-learn's, its rivals on an easy task, its published rows."""
 
+import json
 import sys
 
 import numpy as np
@@ -30,7 +31,14 @@ def memory(monkeypatch, tmp_path):
 def test_every_method_stands_in_the_table_with_the_papers_measures(memory, monkeypatch, tmp_path, tiny_llm):
     monkeypatch.setenv("QFLOCK_CACHE", str(tmp_path / "cache"))
     teacher = f"teacher={{kind: lora, model: {tiny_llm()}, layers: 2, epochs: 1}}"
-    results = qdllm.measure(["reviews"], 1, [*SMALL, teacher], lambda line: None)
+    path = tmp_path / "qdllm.json"
+    results = qdllm.measure(["reviews"], 1, [*SMALL, teacher], path, lambda line: None)
+    assert json.loads(path.read_text(encoding="utf-8")) == json.loads(json.dumps(results))
+    again = lambda recipe: pytest.fail(f"seed {recipe.seed} was measured again")  # noqa: E731
+    monkeypatch.setattr(qdllm, "rows", again)
+    assert qdllm.measure(["reviews"], 1, [*SMALL, teacher], path)["corpora"] == json.loads(
+        json.dumps(results["corpora"])
+    )
     found = results["corpora"]["reviews"]["rows"]
     assert {*qdllm.ARMS.values(), *RIVALS} <= set(found)
     assert len([name for name in found if name.startswith("teacher")]) == 1
