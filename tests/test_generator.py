@@ -44,7 +44,7 @@ def by_hand(config, most, arrays):
         W, b, gamma = np.split(gamma, [width * wider, (width + 1) * wider])
         layer.weight.data, layer.bias.data = torch.tensor(W).view(wider, width), torch.tensor(b)
         layers += [layer, {"none": nn.Identity(), "tanh": nn.Tanh(), "relu": nn.ReLU()}[config.activation]]
-    rows = torch.tensor(np.column_stack([bits, x - x.mean()]), dtype=torch.float32)
+    rows = torch.tensor(np.column_stack([bits, config.gain * (x - x.mean())]), dtype=torch.float32)
     out = nn.Sequential(*layers[:-1])(rows).detach().numpy().ravel()[:most]
     return out - out.mean()
 

@@ -235,7 +235,7 @@ def test_many_shots_see_what_the_exact_engine_does_and_slopes_are_the_exact_ones
     from quantum.generator import Generator
     from recipes.schema import GeneratorConfig
 
-    generator = Generator(GeneratorConfig(blocks=2), 16)
+    generator = Generator(GeneratorConfig(blocks=2, gain=1.0), 16)
     slopes, written = [], []
     for run in (None, executor("shots", shots=10_000_000, seed=0)):
         arrays = {name: torch.from_numpy(array).requires_grad_() for name, array in generator.initial(0).items()}
