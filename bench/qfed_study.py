@@ -48,6 +48,7 @@ def studies() -> dict[str, list[Row]]:
             ("qfed-central", [], 1),
             ("qfed-central-paper", [], 1),
             ("qfed-fashion", [], 1),
+            ("qfed-fashion", ["student.generator.by=hash"], 1),
             ("qfed-resnet", [], 1),
         ],
     }

@@ -105,8 +105,9 @@ def note(results: Path) -> str:
 def helped(results: Path) -> str:
     """What the committed ablations and the sensitivity study come to, sentence by sentence."""
     said = []
-    for path in sorted(results.glob("ablation-*.json")):
-        whole = read(path)
+    ablations = [read(path) for path in sorted(results.glob("ablation-*.json"))]
+    # where regulation fired comes first
+    for whole in sorted(ablations, key=lambda one: not any(sum(line["behind"]) for line in one["arms"])):
         ours = whole | {"arms": [line for line in whole["arms"] if line["model"] == STUDENT]}
         said += [f"- `{whole['recipe']}`. {sentence}" for sentence in sentences(ours)]
     if sensed := read(results / sensitivity.RESULTS.name):
