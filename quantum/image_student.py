@@ -149,7 +149,8 @@ class ImageStudent:
             logits = functional_call(self.network, state, (images.index_select(0, rows),))
             return cross_entropy(logits, classes.index_select(0, rows))
 
-        fit = descend(loss, arrays, len(images), optimiser, maxiter, proximal=guidance.proximal, seed=seed)
+        paces, mu = {"beta": self.config.pace}, guidance.proximal
+        fit = descend(loss, arrays, len(images), optimiser, maxiter, proximal=mu, seed=seed, paces=paces)
         steps = len(fit.losses) * ceil(len(images) / optimiser.batch)
         return replace(fit, shots=steps * (executor.shots or 0)) if executor else fit
 

@@ -5,8 +5,9 @@ numbers of a student are one vector while it is trained: a step on it costs as m
 P numbers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import isfinite, prod
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -21,31 +22,43 @@ Loss = Callable[[Tensors, Tensor], Tensor]  # arrays, numbers of the rows of a b
 
 
 def descend(
-    loss: Loss, arrays: Arrays, rows: int, optimiser: OptimiserConfig, maxiter: int, *, proximal: float, seed: int
+    loss: Loss,
+    arrays: Arrays,
+    rows: int,
+    optimiser: OptimiserConfig,
+    maxiter: int,
+    *,
+    proximal: float,
+    seed: int,
+    paces: Mapping[str, float] = MappingProxyType({}),
 ) -> Fit:
     """Where the last step ends: minimises loss + μ/2·‖θ − θ_start‖², in single precision, in a new order each epoch.
 
-    The losses are means over an epoch, of batches before their own steps; `seed` draws the orders.
+    θ = θ_start + s·z, and Adam's steps are on z: an array named in `paces` learns at s times the rate, others at the
+    rate. The losses are means over an epoch, of batches before their own steps; `seed` draws the orders.
     """
     start = packed(arrays)
-    theta_P = start.clone().requires_grad_()
-    adam = torch.optim.Adam([theta_P], lr=optimiser.learning_rate, fused=True)
+    pace_P = packed({name: np.full(array.shape, paces.get(name, 1.0)) for name, array in arrays.items()})
+    z_P = torch.zeros_like(start, requires_grad=True)
+    adam = torch.optim.Adam([z_P], lr=optimiser.learning_rate, fused=True)
     draws, losses = stream(seed, "batches"), []
     epochs = maxiter // EXACT_GRADIENT
     for epoch in range(epochs):
         total = torch.zeros(())
         for batch in torch.split(torch.from_numpy(draws.permutation(rows)), optimiser.batch):
             adam.zero_grad()
-            value = loss(unpacked(theta_P, arrays), batch)
+            moved_P = pace_P * z_P
+            value = loss(unpacked(start + moved_P, arrays), batch)
             if proximal:
-                value = value + proximal / 2 * (theta_P - start).square().sum()
+                value = value + proximal / 2 * moved_P.square().sum()
             value.backward()  # type: ignore[no-untyped-call]
             adam.step()
             total += len(batch) * value.detach()
         losses.append(float(total) / rows)
         if not isfinite(losses[-1]):
             raise ValueError(f"the loss is {losses[-1]} in epoch {epoch + 1}; lower optimiser.learning_rate")
-    found = {name: part.detach().numpy().copy() for name, part in unpacked(theta_P, arrays).items()}
+    end_P = (start + pace_P * z_P).detach()
+    found = {name: part.numpy().copy() for name, part in unpacked(end_P, arrays).items()}
     return Fit(found, tuple(losses), EXACT_GRADIENT * epochs, shots=0)
 
 

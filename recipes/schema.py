@@ -89,7 +89,8 @@ class GeneratorConfig(Section):
     widths: tuple[Annotated[int, Between(1, 4096)], ...] = (4, 20, 4)  # of the mapping network's hidden layers
     activation: Literal["none", "tanh", "relu"] = "none"  # of those
     spread: Annotated[float, Between(0.01, pi)] = pi  # angles begin evenly between −spread and spread
-    gain: Annotated[float, Between(0, above=True)] = 10.0  # of the learned feature, which then weighs as a bit does
+    gain: Annotated[float, Between(0, above=True)] = 30.0  # of the learned feature, which then weighs as bits do
+    pace: Annotated[float, Between(0, 1, above=True)] = 0.3  # share of the learning rate at which β learns
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)

@@ -17,19 +17,20 @@ def squares(arrays, rows):
     return (torch.from_numpy(X)[rows] @ arrays["W"] + arrays["b"] - torch.from_numpy(Y)[rows]).square().mean()
 
 
-def fit(epochs=3, proximal=0.0, seed=0, **keys):
+def fit(epochs=3, proximal=0.0, seed=0, paces=None, **keys):
     config = OptimiserConfig(kind="minibatch", epochs=epochs, **{"learning_rate": 0.05, "batch": 16} | keys)
-    return descend(squares, START, len(X), config, config.budget, proximal=proximal, seed=seed)
+    return descend(squares, START, len(X), config, config.budget, proximal=proximal, seed=seed, paces=paces or {})
 
 
-def test_whole_batches_are_pytorchs_own_adam():
+@pytest.mark.parametrize("pace", [1, 0.3])
+def test_whole_batches_are_pytorchs_own_adam_with_a_group_for_each_rate(pace):
     W, b = (torch.tensor(START[name], requires_grad=True) for name in ("W", "b"))
-    adam = torch.optim.Adam([W, b], lr=0.05)
+    adam = torch.optim.Adam([{"params": [W], "lr": 0.05 * pace}, {"params": [b]}], lr=0.05)
     for _ in range(20):
         adam.zero_grad()
         squares({"W": W, "b": b}, torch.arange(len(X))).backward()
         adam.step()
-    found = fit(epochs=20, batch=len(X)).arrays
+    found = fit(epochs=20, batch=len(X), paces={"W": pace}).arrays
     assert_allclose(found["W"], W.detach(), rtol=1e-4)
     assert_allclose(found["b"], b.detach(), rtol=1e-4)
 

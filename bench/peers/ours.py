@@ -86,7 +86,7 @@ def qfed(
     from recipes.schema import GeneratorConfig
 
     torch.set_num_threads(1)
-    one = ImageStudent(GeneratorConfig(by=by, activation=activation, gain=1.0), 10)  # the authors'
+    one = ImageStudent(GeneratorConfig(by=by, activation=activation, gain=1.0, pace=1.0), 10)  # the authors'
     arrays = one.initial(0)
     if by == "circuit":
         arrays = {"beta": np.array(beta, np.float32), "gamma": np.array(gamma, np.float32)}
