@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -176,9 +177,8 @@ class LoraTeacher:
     def _facts(self) -> str:
         """What a tuning and an adapter's answers depend on; how adapters are averaged is not, but for ffa's A."""
         c = replace(self.config, federate="ffa" if self.config.federate == "ffa" else "none", rounds=1, merged_rank=0)
-        return (
-            f"{facts(c.model, c.dtype, c.quantised)} {json.dumps(asdict(c), sort_keys=True)} {self.n_classes} classes"
-        )
+        llm = f"{facts(c.model, c.dtype, c.quantised)} peft {version('peft')}"
+        return f"{llm} {json.dumps(asdict(c), sort_keys=True)} {self.n_classes} classes"
 
     def _adapted(self) -> Adapted:
         """The LLM itself, loaded now if it was not needed before."""
