@@ -125,7 +125,7 @@ ablation: setup  ## take LLM-QFL apart over five seeds and write the table into 
 	$(BIN)/python -m bench.ablation --recipe llm-qfl-genomic
 	$(BIN)/python -m bench.tables
 
-llm-qfl: setup  ## run every recipe of LLM-QFL over three seeds and write the tables into the README
+llm-qfl: setup  ## run every recipe and study of LLM-QFL, a few hours in all, and write their tables
 	$(BIN)/python -m bench.llm_qfl
 	$(BIN)/python -m bench.tables
 
