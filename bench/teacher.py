@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import fmean, median
 from tempfile import TemporaryDirectory
@@ -24,6 +24,7 @@ from rich.table import Table
 from bench.machine import facts, wide_console
 from bench.peer import ONE_THREAD
 from bench.peers.serving import peak
+from bench.study import write
 from data.corpus import load
 from data.split import draw
 from data.streams import stream
@@ -41,7 +42,7 @@ Rows = tuple[list[str], NDArray[np.int64]]
 
 
 def main() -> None:
-    """Measure, print the table, write the results file; or be one side of it."""
+    """Measure, print the table, write the results file, seed after seed; or be one side of it."""
     asked = argparse.ArgumentParser(prog="bench.teacher", description=(__doc__ or "").split("\n")[0])
     asked.add_argument("--train", type=int, default=TRAIN)
     asked.add_argument("--validation", type=int, default=VALIDATION)
@@ -57,28 +58,21 @@ def main() -> None:
             )
         )
         return
-    results = measure(said.train, said.validation, said.seeds)
-    said.results.parent.mkdir(parents=True, exist_ok=True)
-    said.results.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    wide_console().print(table(results), note(results))
+    for results in measure(said.train, said.validation, said.seeds):
+        write(results, said.results)
+        wide_console().print(table(results), note(results))
 
 
-def measure(train: int, validation: int, seeds: int) -> Results:
-    """Every seed on each side, in turns."""
+def measure(train: int, validation: int, seeds: int) -> Iterator[Results]:
+    """What all seeds so far came to, both sides in turns."""
     runs: dict[str, list[Results]] = {side: [] for side in SIDES}
+    tuned = {"epochs": OURS.epochs, "batch": OURS.batch, "rank": OURS.rank}
     for seed in range(seeds):
         for side in SIDES:
             runs[side].append(alone(side, train, validation, seed))
-    work = {
-        "train": train,
-        "validation": validation,
-        "epochs": OURS.epochs,
-        "batch": OURS.batch,
-        "rank": OURS.rank,
-        "seeds": seeds,
-    }
-    results = {"schema": 1, **facts(("torch", "transformers", "peft")), "work": work, "runs": runs}
-    return results | {"asked": compared(runs)}
+        work = {"train": train, "validation": validation, **tuned, "seeds": seed + 1}
+        results = {"schema": 1, **facts(("torch", "transformers", "peft")), "work": work, "runs": runs}
+        yield results | {"asked": compared(runs)}
 
 
 def compared(runs: dict[str, list[Results]]) -> list[Results]:
