@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from recipes.schema import FeaturesConfig
 from recipes.section import InputError
 from teacher import machine
+from teacher.base import base
 from teacher.encoders import encoder
 
 torch = pytest.importorskip("torch")
@@ -56,6 +57,14 @@ def test_a_text_has_the_same_bits_in_any_company(tiny_llm, tmp_path, monkeypatch
     together = stage.apply({}, TEXTS)
     monkeypatch.setenv("QFLOCK_CACHE", str(tmp_path / "another"))
     assert_array_equal(np.concatenate([stage.apply({}, [text]) for text in TEXTS[::-1]])[::-1], together)
+
+
+def test_a_process_that_comes_to_compute_in_another_number_type_loads_its_llm_anew(tiny_llm, monkeypatch):
+    found = []
+    for kind in ("bfloat16", "float32"):
+        monkeypatch.setattr("teacher.base.number_type", lambda dtype, kind=kind: kind)
+        found.append(base(str(tiny_llm()), "auto", False).model.dtype)
+    assert found == [torch.bfloat16, torch.float32]
 
 
 def test_a_layer_that_the_model_lacks_is_refused(tiny_llm):
