@@ -19,7 +19,7 @@ from rich.table import Table
 from bench.llm_qfl import apart
 from bench.llm_qfl import measured as counted
 from bench.qdllm import CENTRAL, published
-from bench.study import Results, asked, commits, write
+from bench.study import Results, asked, commits, over, write
 from server.jobs import finish
 from server.ledger import Line
 from server.outcome import Outcome
@@ -188,9 +188,9 @@ def note(results: Results) -> str:
         groups.setdefault(corpus_of(row), []).append(row)
     best = [max(rows, key=lambda row: mean(row["validation"])) for rows in groups.values()]
     chosen = "; ".join(row["label"] for row in best)
-    seeds = sorted({len(row["seeds"]) for row in results["rows"]})
+    seeds = over(len(row["seeds"]) for row in results["rows"])
     return (
-        f"Means over {' or '.join(map(str, seeds))} seeds, test rows of all clients, students as of the last round; "
+        f"Means over {seeds}, test rows of all clients, students as of the last round; "
         f"differences paired by seed with Student's {LEVEL:.0%} interval, bold when shown. Highest on validation rows: "
         f"{chosen}. {SAID.get(results['study'], '')}`python -m bench.distillation --only {results['study']}`, qflock "
         f"{commits(results)}."

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from bench.study import Results, asked, commits, origin, write
+from bench.study import Results, asked, commits, origin, over, write
 from recipes.load import load
 from server.jobs import finish
 from server.ledger import newest, ratios
@@ -136,9 +136,9 @@ def apart(values: Sequence[float], others: Sequence[float]) -> str:
 
 def note(results: Results) -> str:
     """What the columns mean and where the numbers come from."""
-    seeds = sorted({len(row["seeds"]) for row in results["rows"]})
+    seeds = over(len(row["seeds"]) for row in results["rows"])
     return (
-        f"Means over {' or '.join(map(str, seeds))} seeds, test rows of all clients; differences paired by seed with "
+        f"Means over {seeds}, test rows of all clients; differences paired by seed with "
         f"Student's {LEVEL:.0%} interval, bold when shown. teacher: its clients' held-out rows. ρ > 1: client-rounds "
         f"after the first whose student was behind its teacher. `make llm-qfl`, qflock {commits(results)}."
     )

@@ -4,7 +4,7 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,12 @@ def cited(results: Results) -> str:
     """Where a table's numbers come from, in one sentence."""
     seeds = f"seeds {results['seeds'][0]} to {results['seeds'][-1]}"
     return f"Recipe `{results['recipe']}` ({results['recipe_digest']}), {seeds}, qflock {results['commit']}."
+
+
+def over(counts: Iterable[int]) -> str:
+    """1 seed, 3 seeds, or 3 or 5 seeds."""
+    found = sorted(set(counts))
+    return f"{' or '.join(map(str, found))} seed{'' if found == [1] else 's'}"
 
 
 def commits(results: Results) -> str:

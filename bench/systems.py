@@ -12,6 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from bench import qdllm, reviews, sensitivity
+from bench.study import over
 from server.effects import sentences
 from server.record import STUDENT, TWIN
 from server.statistics import LEVEL, estimate
@@ -98,8 +99,8 @@ def accuracy(values: Sequence[float]) -> str:
 
 def note(results: Path) -> str:
     """What the intervals are."""
-    counts = sorted({len(values) for row in SYSTEMS for values in row.arms(results).values() if values})
-    return f"Test accuracy, mean of {' or '.join(map(str, counts))} seeds ({LEVEL:.0%} interval)."
+    counts = (len(values) for row in SYSTEMS for values in row.arms(results).values() if values)
+    return f"Test accuracy, mean of {over(counts)} ({LEVEL:.0%} interval)."
 
 
 def helped(results: Path) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from bench.machine import facts
-from bench.study import Results, asked, write
+from bench.study import Results, asked, over, write
 from data.corpus import TEST, TRAIN, VALIDATION, Corpus, load
 from data.kmers import spaced_kmers
 from data.streams import stream
@@ -108,9 +108,9 @@ def table(results: Results) -> Table:
 
 def note(results: Results) -> str:
     """What the columns mean and where the numbers come from."""
-    seeds = len(results["rows"][0]["accuracy"])
+    seeds = over(len(row["accuracy"]) for row in results["rows"])
     return (
-        f"SmolLM2-135M tuned as `llm-qfl-<corpus>` says, all test rows, mean of {seeds} seeds; wanted: what was asked "
+        f"SmolLM2-135M tuned as `llm-qfl-<corpus>` says, all test rows, mean of {seeds}; wanted: what was asked "
         f"for. ¹ needs the LLM at inference. `make teachers`, qflock {results['commit']}."
     )
 
