@@ -5,10 +5,6 @@ its round is what the federation itself takes; `payload` is the same with 50 MB 
 under TLS with a key for every node. They take turns; a cell is the median of its runs.
 """
 
-import argparse
-import json
-import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -17,7 +13,8 @@ from typing import Any
 from rich.table import Table
 
 from bench.machine import facts, wide_console
-from bench.processes import timed_run
+from bench.processes import asked, timed_run
+from bench.study import write
 from recipes.load import load as load_recipe
 from recipes.schema import Recipe
 from server.containers import Compose
@@ -34,16 +31,11 @@ Run = Callable[[Recipe, str], dict[str, Any]]
 
 def main() -> None:
     """Measure, print the table, write the results file."""
-    asked = argparse.ArgumentParser(prog="bench.containers", description=(__doc__ or "").split("\n")[0])
-    asked.add_argument("--rounds", type=int, default=ROUNDS)
-    asked.add_argument("--repeats", type=int, default=REPEATS)
-    asked.add_argument("--results", type=Path, default=RESULTS)
-    said = asked.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what we started is ended
+    said = asked("bench.containers", __doc__, rounds=ROUNDS, repeats=REPEATS, results=RESULTS)
     console = wide_console()
     Compose().build()
     results = measure(said.rounds, said.repeats, lambda recipe, mode: timed_run(recipe, *mode.split()), console.print)
-    said.results.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write(results, said.results)
     console.print(table(results))
     console.print(note(results), highlight=False)
 

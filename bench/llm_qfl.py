@@ -53,7 +53,7 @@ STUDIES: dict[str, list[Row]] = {
         ("plain-qfl-reviews", []),
     ],
 }
-SEEDS = {"llm-qfl-regimes": 10, "llm-qfl-topic-11": 1}  # others three; a run on 11 qubits takes a quarter of an hour
+SEEDS = {"llm-qfl-regimes": 10, "llm-qfl-topic-11": 1}  # others three
 
 
 def main() -> None:

@@ -6,7 +6,6 @@ command and of everything it starts. The modes take turns; a cell is the median 
 """
 
 import argparse
-import json
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from rich.table import Table
 from bench.federation import of_rounds
 from bench.machine import facts, load, wide_console
 from bench.memory import Peak
+from bench.study import write
 from recipes.load import load as load_recipe
 from recipes.schema import Recipe
 from server.folder import APP
@@ -42,18 +42,22 @@ Run = Callable[[Recipe, str], Measured]
 
 def main() -> None:
     """Measure, print the table, write the results file."""
-    asked = argparse.ArgumentParser(prog="bench.processes", description=(__doc__ or "").split("\n")[0])
-    asked.add_argument("--rounds", type=int, default=ROUNDS)
-    asked.add_argument("--repeats", type=int, default=REPEATS)
-    asked.add_argument("--results", type=Path, default=RESULTS)
-    said = asked.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what we started is ended
+    said = asked("bench.processes", __doc__, rounds=ROUNDS, repeats=REPEATS, results=RESULTS)
     console = wide_console()
     results = measure(said.rounds, said.repeats, timed_run, console.print)
-    said.results.parent.mkdir(parents=True, exist_ok=True)
-    said.results.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write(results, said.results)
     console.print(table(results))
     console.print(note(results), highlight=False)
+
+
+def asked(prog: str, about: str | None, *, rounds: int, repeats: int, results: Path) -> argparse.Namespace:
+    """How long and how often to run, and where to write; on SIGTERM what was started is ended."""
+    words = argparse.ArgumentParser(prog=prog, description=(about or "").split("\n")[0])
+    words.add_argument("--rounds", type=int, default=rounds)
+    words.add_argument("--repeats", type=int, default=repeats)
+    words.add_argument("--results", type=Path, default=results)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    return words.parse_args()
 
 
 def measure(rounds: int, repeats: int, run: Run, say: Callable[[str], None] = print) -> Results:

@@ -45,6 +45,13 @@ def test_every_way_is_a_pure_function_of_its_arrays(by):
     assert sum(array.size for array in start.values()) == found.parameters
 
 
+def test_angles_learn_at_their_pace_and_the_mapping_at_the_rate():
+    found = one("circuit", pace=0.3)
+    start, whole = found.initial(0), replace(SEARCH, batch=len(X))
+    moved = {name: np.abs(array - start[name]).max() for name, array in found.fit(start, X, Y, whole, 3).arrays.items()}
+    assert moved == pytest.approx({"beta": 0.3 * 0.01, "gamma": 0.01}, rel=1e-3)  # Adam's first step
+
+
 def test_a_network_that_trains_itself_learns_digits():
     found = one("full")
     fit = found.fit(found.initial(0), X, Y, SEARCH, 3 * 8)
