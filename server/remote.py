@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from data.whole import write_whole
 from recipes.schema import Recipe
 from recipes.section import InputError
 from server.checkpoint import newest
-from server.flower import Link, status, submit
+from server.flower import ANSWER_SECONDS, Link, status, submit
 from server.ledger import Ledger
 from server.links import Entry, answers
 from server.live import follow
@@ -53,8 +53,8 @@ def run_there(recipe: Recipe, folder: Path, link: Link, console: Console, spend:
     log = folder / "logs" / "app.log"
     console.print(f"{recipe.name} → {folder}, run {run_id} on {link.name}", highlight=False, soft_wrap=True)
     try:
-        with told_to(log, link, run_id):
-            return followed(recipe, folder, Elsewhere(link, run_id, log), console)
+        with told_to(log, link, run_id) as stream:
+            return followed(recipe, folder, Elsewhere(link, run_id, log, stream), console)
     except (KeyboardInterrupt, SystemExit):
         end = f"flwr stop {run_id} {link.name}"
         console.print(f"\nthe run goes on, on {link.name}; to end it: {end}", highlight=False, soft_wrap=True)
@@ -79,13 +79,13 @@ def going_on(folder: Path, link: Link) -> str | None:
 
 
 @contextmanager
-def told_to(log: Path, link: Link, run_id: str) -> Iterator[None]:
-    """Flower's log of a run flows into a file."""
-    command = ["flwr", "log", run_id, link.name, "--stream"]
+def told_to(log: Path, link: Link, run_id: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Flower's log of a run flows into a file, line by line, until all is said."""
+    command, env = ["flwr", "log", run_id, link.name, "--stream"], link.env | {"PYTHONUNBUFFERED": "1"}
     with log.open("wb") as file:
-        process = subprocess.Popen(command, env=link.env, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait()
@@ -98,6 +98,7 @@ class Elsewhere:
     link: Link
     run_id: str
     log: Path
+    stream: subprocess.Popen[bytes]  # writes the log
     asked: float = 0.0  # when Flower was
     heard: float = 0.0  # when it last answered
     word: str = ""
@@ -114,7 +115,11 @@ class Elsewhere:
             elif self.heard and now > self.heard + LOST_SECONDS:
                 return f"{self.link.name} has not answered for {LOST_SECONDS:.0f} s"
             self.heard = self.heard or now
-        return f"Flower says {self.word}: {self.details}" if self.word.startswith("finished") else None
+        if not self.word.startswith("finished"):
+            return None
+        with suppress(subprocess.TimeoutExpired):  # what was said last comes after the word that it was the last
+            self.stream.wait(ANSWER_SECONDS)
+        return f"Flower says {self.word}: {self.details}"
 
     def said(self) -> str:
         """The ServerApp's log so far, without its colours."""

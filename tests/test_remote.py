@@ -1,6 +1,10 @@
 """Where a run's ledger goes on a SuperLink of others, and what is shown when that is another machine."""
 
+import os
 import re
+import subprocess
+import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -13,7 +17,7 @@ from server import remote
 from server.flower import Link
 from server.folder import current_folder, new_folder
 from server.ledger import lines
-from server.remote import Elsewhere, followed, going_on
+from server.remote import Elsewhere, followed, going_on, told_to
 from strategies.failure import RunFailedError
 from strategies.wire import FLOWER, check_flower
 
@@ -74,12 +78,14 @@ def far(tmp_path, monkeypatch, recipe):
     monkeypatch.setattr(remote, "LOOK_SECONDS", 0.0)
     monkeypatch.setattr(remote, "ASK_SECONDS", -1.0)
 
-    def follow(*answers, log):
+    def follow(*answers, log, late=""):
         (tmp_path / "app.log").write_text(log)
+        said = f"sleep 1; printf '{late}' >> '{tmp_path / 'app.log'}'" if late else "true"
+        stream = subprocess.Popen(["sh", "-c", said])
         turns = iter(answers)
         monkeypatch.setattr(remote, "status", lambda link, run_id: next(turns))
         console = Console(record=True, width=200)
-        here = followed(recipe, tmp_path, Elsewhere(LINK, "7", tmp_path / "app.log"), console)
+        here = followed(recipe, tmp_path, Elsewhere(LINK, "7", tmp_path / "app.log", stream), console)
         assert not here
         return console.export_text()
 
@@ -95,6 +101,27 @@ def test_of_a_run_on_another_machine_its_log_is_shown_once_and_where_its_ledger_
         "two",
         "completed; its ledger is on far, in /srv/runs/one",
     ]
+
+
+def test_what_is_said_last_is_waited_for_after_flower_calls_the_run_finished(far):
+    shown = far(("finished:completed", ""), log="one\n", late=STARTED)
+    assert shown.strip().endswith("completed; its ledger is on far, in /srv/runs/one")
+
+
+def test_the_log_of_a_run_flows_into_its_file_while_it_goes_on(tmp_path, monkeypatch):
+    flwr = tmp_path / "flwr"
+    flwr.write_text(f"#!{sys.executable}\nimport sys, time\nprint('said', *sys.argv[1:])\ntime.sleep(60)\n")
+    flwr.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    log = tmp_path / "app.log"
+    with told_to(log, Link("lab", dict(os.environ)), "7") as stream:
+        for _ in range(300):
+            if log.read_text():
+                break
+            time.sleep(0.1)
+        assert stream.poll() is None
+        assert log.read_text() == "said log 7 lab --stream\n"
 
 
 def test_a_run_that_fails_there_says_why_and_where_its_ledger_is(far):
