@@ -211,14 +211,24 @@ def test_the_engine_table_comes_from_the_results_alone():
 
 def test_the_teacher_table_and_verdict_come_from_the_results_alone(monkeypatch):
     ours = {"filling_seconds": 2.0, "seconds": 1.0, "accuracy": 0.80, "loss": 0.5, "peak_mb": 1600.0}
-    said = {"ours": ours, "trainer": {"seconds": 8.0, "accuracy": 0.81, "loss": 0.4, "peak_mb": 2000.0}}
+    deeper = ours | {"seconds": 2.0, "accuracy": 0.78, "peak_mb": 1400.0}
+    said = {
+        "default": ours,
+        "deeper": deeper,
+        "trainer": {"seconds": 8.0, "accuracy": 0.81, "loss": 0.4, "peak_mb": 2000.0},
+    }
     monkeypatch.setattr(teacher, "alone", lambda side, train, validation, seed: {"tokens": 1000, **said[side]})
     *_, last = teacher.measure(10, 20, 3)
     results = json.loads(json.dumps(last))
-    assert [(one["found"], one["met"]) for one in results["asked"]] == [(8.0, True), (1.0, True), (1600.0, False)]
+    found = [(one["found"], one["met"]) for one in results["asked"]]
+    assert found == [(8.0, True), (1.0, True), (1600, False), (4.0, False), (3.0, False), (1400, True)]
     text = shown(teacher.table(results))
     assert all(number in text for number in ("125", "500", "1,000", "4.0×", "8.0×", "80.0%", "81.0%"))
-    assert "under 1500 MB: 1600, NOT met" in teacher.note(results)
+    default, deeper = teacher.note(results).splitlines()
+    assert "top 8 layers" in default
+    assert "under 1500 MB: 1600, NOT met" in default
+    assert "top 12 layers" in deeper
+    assert "at least 5 times the tokens: 4, NOT met; at most 2 points behind: 3, NOT met" in deeper
 
 
 def test_a_noisy_batch_has_the_same_law_on_both_sides(monkeypatch, tmp_path):
