@@ -90,6 +90,11 @@ def versions() -> list[str]:
     return [str(SCHEMA), *map(version, LIBRARIES)]
 
 
+def measured(circuit: QuantumCircuit) -> QuantumCircuit:
+    """The circuit with its measurements, for a transpiler: Qiskit's has no end on a CU whose angles are free."""
+    return circuit.decompose(["cu"]).measure_all(inplace=False)
+
+
 def place(circuit: QuantumCircuit, device: str) -> str:
     """The JSON of a circuit transpiled for the device, and of the errors of the gates it then has."""
     from qiskit import QuantumCircuit, qpy, transpile
@@ -101,7 +106,7 @@ def place(circuit: QuantumCircuit, device: str) -> str:
     if circuit.num_qubits > backend.num_qubits:
         raise RecipeError(f"{device} has {backend.num_qubits} qubits; the circuit needs {circuit.num_qubits}")
     # with its measurements, so that qubits that read badly are avoided and a last phase is not spent
-    whole = transpile(circuit.measure_all(inplace=False), backend, optimization_level=3, seed_transpiler=0)
+    whole = transpile(measured(circuit), backend, optimization_level=3, seed_transpiler=0)
     ends = whole.layout.final_index_layout()
     gates = [
         (item.operation, tuple(whole.find_bit(qubit).index for qubit in item.qubits))

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from data.streams import stream
 from quantum.account import Fakes, cloud
 from quantum.backends import columns, once
-from quantum.devices import cache_key
+from quantum.devices import cache_key, measured
 from quantum.executor import CheckedExecutor, Floats
 from quantum.journal import Journal
 from quantum.mitigation import mitigated
@@ -158,8 +158,8 @@ def transpiled(circuit: QuantumCircuit, backend: Any) -> tuple[QuantumCircuit, Q
     from qiskit.circuit import Parameter
     from qiskit.transpiler import generate_preset_pass_manager
 
-    measured = circuit.measure_all(inplace=False)
-    isa = generate_preset_pass_manager(optimization_level=3, backend=backend, seed_transpiler=0).run(measured)
+    best = generate_preset_pass_manager(optimization_level=3, backend=backend, seed_transpiler=0)
+    isa = best.run(measured(circuit))
     ends = isa.layout.final_index_layout()
     if not circuit.parameters:  # rows need one to be counted by, and RZ does nothing to |0⟩
         counter = isa.copy_empty_like()

@@ -19,6 +19,7 @@ from quantum import backends, devices
 from quantum.density import Channel, depolarizing_transfer
 from quantum.executor import EXECUTORS, executor, visit_seed
 from quantum.mitigation import confused, mitigated, nearest_probabilities
+from quantum.ring import ring
 from quantum.vqc import vqc
 from recipes.executor import EXECUTORS as NAMED
 from recipes.executor import split_executor
@@ -335,6 +336,16 @@ def test_a_circuit_is_placed_on_a_device_once_and_then_read(monkeypatch, tmp_pat
     path.write_text("{")
     with pytest.raises(InputError, match=r"manila-\w+\.json is damaged \(.*\); delete it and run again"):
         devices.placed(crooked(), "manila")
+
+
+def test_a_ring_is_placed_with_its_angles_free(monkeypatch, tmp_path):
+    monkeypatch.setenv("QFLOCK_CACHE", str(tmp_path))
+    circuit = ring(4, 2).circuit
+    rows = rows_of(circuit, 2)
+    found = devices.placed(circuit, "guadalupe")
+    states = [Statevector(one) for one in bound(found.circuit, rows)]
+    drawn = [state.probabilities(list(found.measured)) for state in states]
+    assert_allclose(drawn, by_statevector(circuit, rows), atol=1e-9)
 
 
 def test_circuits_that_differ_have_fingerprints_that_do():

@@ -22,6 +22,7 @@ from quantum.ibm import Site, confusion, counts_of, through
 from quantum.journal import Journal
 from quantum.paid import HardwareError
 from quantum.price import executions, seconds
+from quantum.ring import ring
 from recipes.schema import HardwareConfig
 from recipes.section import InputError
 
@@ -63,6 +64,14 @@ def test_every_option_runs_and_gives_nearly_the_exact_probabilities(tmp_path, ha
         found = run.probabilities(circuit_of_three(), ROWS)
     assert_allclose(found.sum(axis=1), 1)
     assert 0.5 * abs(found - exact()).sum(axis=1).mean() < 0.12  # noise, and 400 shots
+
+
+def test_a_ring_goes_to_a_backend_with_its_angles_free(tmp_path):
+    circuit = ring(3, 2).circuit
+    rows = np.random.default_rng(6).uniform(-3, 3, (1, circuit.num_parameters))
+    known = executor("exact", shots=1, seed=0).probabilities(circuit, rows)
+    with closing(local(tmp_path, shots=4000)) as run:
+        assert abs(run.probabilities(circuit, rows) - known).sum() < 0.5  # a device that errs
 
 
 def test_equal_seeds_give_equal_counts_and_a_call_never_repeats_the_shots_of_another(tmp_path):
