@@ -119,6 +119,7 @@ def note(results: Results) -> str:
 def draw(rows: Sequence[Results], path: Path) -> None:
     """Accuracy on the server's images by round, one curve a setting."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
@@ -127,6 +128,7 @@ def draw(rows: Sequence[Results], path: Path) -> None:
         label = " ".join(change.rpartition(".")[2] for change in row["changes"]) or row["recipe"]
         axes.plot(rounds, row["by_round"], color=(*GROUPS, *COLOURS.values())[number % 10], label=label)
     axes.set(xlabel="round", ylabel="accuracy on the server's images")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=7)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120, metadata={"Software": None})
