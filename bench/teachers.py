@@ -1,6 +1,7 @@
 """How good one teacher is that sees a whole corpus, over three seeds: `python -m bench.teachers`.
 
-Each LLM is tuned as the corpus's recipe says, on up to 3,000 of its training rows, and asked about all test rows.
+Each LLM is tuned as the corpus's recipe says, but in as many layers and at the rate that keep up with tuning all of
+them (bench/teacher.py), on up to 3,000 of its training rows, and asked about all test rows.
 Beside it a 4-qubit student of the *tuned* LLM's own states: it needs the LLM at inference, so no recipe offers it. A
 tuning is kept, so what is done is not done again.
 """
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from bench.machine import facts
 from bench.study import Results, asked, over, write
+from bench.teacher import DEEPER
 from data.corpus import TEST, TRAIN, VALIDATION, Corpus, load
 from data.kmers import spaced_kmers
 from data.streams import stream
@@ -52,7 +54,8 @@ def one(recipe: Recipe, seed: int) -> Results:
     """One teacher of one seed, and the student that reads its states."""
     corpus = load(recipe.data, seed)
     train, validation, test = (chosen(recipe, corpus, part, seed) for part in (TRAIN, VALIDATION, TEST))
-    teacher = LoraTeacher(recipe.teacher, len(corpus.classes), seed, 0)
+    config = replace(recipe.teacher, layers=max(recipe.teacher.layers, DEEPER.layers), rate=DEEPER.rate)
+    teacher = LoraTeacher(config, len(corpus.classes), seed, 0)
     teacher.tune(*train, *validation)
     loss, accuracy, f1, *_ = held_out(teacher.soft_labels(test[0], 1.0), test[1])
     student = of_states(replace(recipe, seed=seed), teacher, train, test, len(corpus.classes))
@@ -110,8 +113,9 @@ def note(results: Results) -> str:
     """What the columns mean and where the numbers come from."""
     seeds = over(len(row["accuracy"]) for row in results["rows"])
     return (
-        f"SmolLM2-135M tuned as `llm-qfl-<corpus>` says, all test rows, mean of {seeds}; wanted: what was asked "
-        f"for. ¹ needs the LLM at inference. `make teachers`, qflock {results['commit']}."
+        f"SmolLM2-135M tuned as `llm-qfl-<corpus>` says, but in {DEEPER.layers} layers or more at rate "
+        f"{DEEPER.rate:g}; all test rows, mean of {seeds}; wanted: what was asked for. ¹ needs the LLM at inference. "
+        f"`make teachers`, qflock {results['commit']}."
     )
 
 
