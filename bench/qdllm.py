@@ -27,7 +27,7 @@ from bench.inside import Inside
 from bench.machine import facts, nothing_kept, wide_console
 from bench.memory import Growth
 from bench.rivals import NOT_RUN, RIVALS, Fitted, Task
-from bench.study import write
+from bench.study import over, write
 from client.lessons import attend
 from client.participant import Participant
 from client.round import train
@@ -278,11 +278,11 @@ def note(results: Results) -> str:
         student, twin = ([one["accuracy"] for one in found["rows"][ARMS[name]]] for name in ("student", "twin"))
         pair = difference(student, twin)
         bounds = pair.t_interval
-        between = (
-            f" (95% interval {100 * bounds[0]:+.1f} to {100 * bounds[1]:+.1f}; {len(student)} seeds)" if bounds else ""
-        )
+        between = f"95% interval {100 * bounds[0]:+.1f} to {100 * bounds[1]:+.1f}; " if bounds else ""
         shown = "" if pair.shown else ", no difference shown"
-        said.append(f"{corpus}: student less twin {100 * pair.mean:+.1f} points{between}{shown}")
+        said.append(
+            f"{corpus}: student less twin {100 * pair.mean:+.1f} points ({between}{over([len(student)])}){shown}"
+        )
     adapters = [float(one["accuracy"]) / 1e6 for one in published("Table 3", method="LoRA parameters")]
     least, most = min(adapters), max(adapters)
     rest = "; ".join(f"{name}: {why}" for name, why in NOT_RUN.items())
