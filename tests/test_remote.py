@@ -117,7 +117,7 @@ def test_the_log_of_a_run_flows_into_its_file_while_it_goes_on(tmp_path, monkeyp
     log = tmp_path / "app.log"
     with told_to(log, Link("lab", dict(os.environ)), "7") as stream:
         for _ in range(300):
-            if log.read_text():
+            if log.read_text().endswith("\n"):
                 break
             time.sleep(0.1)
         assert stream.poll() is None
