@@ -16,7 +16,8 @@ from bench.study import over
 from server.effects import sentences
 from server.record import STUDENT, TWIN
 from server.statistics import LEVEL, estimate
-from server.verify import claims, studied
+from server.verify import Claim, claims, studied
+from server.verify import in_one_place as central
 
 MISSING = "not measured yet"
 Arms = dict[str, list[float]]  # accuracy of every seed
@@ -53,8 +54,8 @@ def in_one_place(corpus: str) -> Callable[[Path], Arms]:
     """QD-LLM's corpora, as its authors train: one client holds all rows."""
 
     def arms(results: Path) -> Arms:
-        rows = read(results / qdllm.RESULTS.name).get("corpora", {}).get(corpus, {}).get("rows", {})
-        return {arm: [seed["accuracy"] for seed in rows[name]] for arm, name in qdllm.ARMS.items() if name in rows}
+        found = central(results, corpus)
+        return {STUDENT: found.get(STUDENT, []), TWIN: found.get("linear twin", [])}
 
     return arms
 
@@ -75,17 +76,27 @@ SYSTEMS = (
 
 def table(results: Path) -> Table:
     """Ours, the twin's and the paper's accuracy, each with the command that measures it."""
-    printed = {one.measure["run"]["recipe"]: one for one in claims() if one.measure.get("run", {}).keys() == {"recipe"}}
+    printed = {recipe: one.published for one in claims() if (recipe := about(one))}
     drawn = Table()
     for name in ("system", "corpus", "ours", "twin", "paper", "command"):
         drawn.add_column(name, justify="right" if name in ("ours", "twin", "paper") else "left")
     for row in SYSTEMS:
         arms = row.arms(results)
-        paper = printed[row.recipe].published if row.recipe in printed else None
+        paper = printed.get(row.recipe)
         cells = [accuracy(arms.get(name, [])) for name in (STUDENT, TWIN)]
         said = f"{paper:.1%}" if paper is not None else "no number"
         drawn.add_row(row.system, row.corpus, *cells, said, f"`{row.command}`")
     return drawn
+
+
+def about(claim: Claim) -> str:
+    """The recipe whose student's accuracy a claim is, if it is one."""
+    match claim.measure:
+        case {"run": {"recipe": str(recipe), **others}} if not others:
+            return recipe
+        case {"central": {"corpus": corpus}}:
+            return f"qd-llm-{corpus}"
+    return ""
 
 
 def accuracy(values: Sequence[float]) -> str:

@@ -21,7 +21,7 @@ from server.effects import WORK
 from server.folder import APP
 from server.outcome import outcome
 from server.page import Column, Sheet
-from server.record import STUDENT
+from server.record import STUDENT, record
 from server.sweep import by_digest
 
 SEEDS = 20  # that are looked for among finished runs
@@ -88,7 +88,7 @@ def accuracy(runs_dir: Path, recipe: str, row: str = STUDENT, set: list[str] | N
     wanted = [replace(shipped, seed=seed).digest() for seed in range(SEEDS)]
     homes = [runs_dir, *(path.parent for path in runs_dir.glob("*/sweep.json"))]
     found = [at.folder for home in homes for at in by_digest(home, wanted).values() if at.state == "completed"]
-    outcomes = [outcome(folder) for folder in found if folder]
+    outcomes = [outcome(folder) for folder in found if folder and record(folder).score.get("arms")]
     seen = {run.recipe.seed: run.accuracy(row) for run in outcomes if row in (*run.arms, *run.alone)}
     values = list(seen.values()) or studied(STUDIES, recipe, set or []).get(row)
     return fmean(values) if values else None
@@ -101,6 +101,20 @@ def studied(studies: Path, recipe: str, changes: list[str]) -> dict[str, list[fl
             if isinstance(row.get("accuracy"), dict) and (row.get("recipe"), row.get("changes")) == (recipe, changes):
                 return dict(row["accuracy"])
     return {}
+
+
+def in_one_place(studies: Path, corpus: str) -> dict[str, list[float]]:
+    """Accuracies by method, a number a seed, of the committed study of QD-LLM, where a single client holds all rows."""
+    path = studies / "qdllm.json"
+    whole = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"corpora": {}}
+    rows = whole["corpora"].get(corpus, {"rows": {}})["rows"]
+    return {name.partition(":")[0]: [seed["accuracy"] for seed in seeds] for name, seeds in rows.items()}
+
+
+def central(corpus: str) -> float | None:
+    """The student's mean over the seeds of that study."""
+    values = in_one_place(STUDIES, corpus).get(STUDENT)
+    return fmean(values) if values else None
 
 
 def parameters(recipe: str, set: list[str] | None = None, classes: int = 2, columns: int = 0) -> int:  # noqa: A002
@@ -177,5 +191,5 @@ def short(number: float) -> str:
 
 
 MEASURES: dict[str, Callable[..., float | None]] = {
-    made.__name__: made for made in (parameters, generator, weights, admitted, setting, mean, ratio, saved)
+    made.__name__: made for made in (parameters, generator, weights, admitted, setting, mean, ratio, saved, central)
 }

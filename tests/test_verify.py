@@ -1,23 +1,46 @@
 """The registry of claims: sound, and every number of ours measured, not written down."""
 
 import json
+import re
 from dataclasses import replace
+from functools import cache
 from shlex import split
+from statistics import fmean
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
+from bench.systems import SYSTEMS, about
 from recipes.load import load, shipped
 from recipes.section import InputError
 from server.cli import command
-from server.verify import MEASURES, NOT, REPRODUCED, UNMEASURED, UNPUBLISHED, Claim, accuracy, claims, measured, verify
+from server.verify import (
+    MEASURES,
+    NOT,
+    REPRODUCED,
+    STUDIES,
+    UNMEASURED,
+    UNPUBLISHED,
+    Claim,
+    accuracy,
+    claims,
+    measured,
+    short,
+    verify,
+)
 
-COUNTED = [one for one in claims() if one.measure and "run" not in one.measure]
+COUNTED = [one for one in claims() if one.measure and not {"run", "central"} & one.measure.keys()]
 KNOWN_NOT = {  # where a paper contradicts itself, its code, or what we measured
     "evaluations saved by the full method": pytest.approx(-0.05, abs=0.35),
     "the same for the 4 classes of the thematic task": 9299,
     "mean accuracy of the full method over tables 4 to 6": pytest.approx(0.8239, abs=5e-5),
 }
+
+
+@cache
+def said(words):
+    return CliRunner().invoke(command, split(words)[1:], env={"COLUMNS": "200"}).output
 
 
 def claim(**said):
@@ -42,6 +65,8 @@ def test_counts_and_formulas_are_reproduced_but_where_a_paper_contradicts_itself
         assert ours == KNOWN_NOT[one.claim]
         assert one.note
     else:
+        if split(one.command)[1] in ("plan", "draw"):
+            assert re.search(rf"(?<![\d.,]){re.escape(short(one.published))}(?!,?\d|\.\d)", said(one.command))
         assert one.verdict(ours) == (UNPUBLISHED if one.published is None else REPRODUCED)
 
 
@@ -77,6 +102,33 @@ def test_an_accuracy_is_the_mean_over_the_seeds_of_the_unchanged_recipe(tmp_path
     assert accuracy(tmp_path, "smoke", "logistic") == pytest.approx(0.75)
     assert accuracy(tmp_path, "smoke", "head") is None
     assert accuracy(tmp_path, "smoke", set=["rounds=7"]) == pytest.approx(0.1)
+
+
+def test_a_finished_run_that_has_no_score_is_passed_over(tmp_path, run_of):
+    run_of(tmp_path / "a", load("smoke"), {"student": 0.8, "twin": 0.7})
+    ledger = run_of(tmp_path / "b", replace(load("smoke"), seed=3), {"student": 0.6}) / "rounds.jsonl"
+    lines = ledger.read_text().splitlines(keepends=True)
+    ledger.write_text("".join(line for line in lines if json.loads(line)["kind"] != "score"))
+    assert accuracy(tmp_path, "smoke") == pytest.approx(0.8)
+
+
+def test_an_accuracy_in_one_place_is_that_of_its_study(tmp_path, monkeypatch):
+    rows = {"student: 11 qubits": [{"accuracy": 0.7}, {"accuracy": 0.9}], "linear twin: without": [{"accuracy": 0.1}]}
+    (tmp_path / "qdllm.json").write_text(json.dumps({"corpora": {"topic": {"rows": rows}}}))
+    monkeypatch.setattr("server.verify.STUDIES", tmp_path)
+    assert measured({"central": {"corpus": "topic"}}, tmp_path) == pytest.approx(0.8)
+    assert measured({"central": {"corpus": "senti"}}, tmp_path) is None
+
+
+def test_the_readme_and_this_table_say_the_same_of_a_system(tmp_path):
+    ours = {about(one): measured(one.measure, tmp_path) for one in claims() if about(one)}
+    seen = 0
+    for row in SYSTEMS:
+        arms = row.arms(STUDIES)
+        if row.recipe in ours and arms.get("student"):
+            assert ours[row.recipe] == pytest.approx(fmean(arms["student"]))
+            seen += 1
+    assert seen
 
 
 def test_an_accuracy_that_was_not_run_here_is_that_of_a_committed_study(tmp_path, run_of, monkeypatch):
