@@ -17,6 +17,7 @@ from recipes.load import load
 from recipes.schema import Recipe
 from recipes.section import InputError, RecipeError
 from server.ledger import SCHEMA, Line
+from server.shape import sound
 
 TEXTS = ("recipe.yaml", "rounds.jsonl")  # a folder with one of them is a run's
 STUDENT, TWIN = "student", "twin"
@@ -62,7 +63,8 @@ class Record:
         for line in self.ledger:
             seen |= {int(client) for client in (*line.get("clients", {}), *line.get("failed", {}))}
             for arm in line.get("arms", {}).values():
-                seen |= {int(client) for client in (*arm.get("clients", {}), *arm.get("invited", []))}
+                told = (arm.get(key, ()) for key in ("clients", "invited", "admitted"))
+                seen |= {int(client) for clients in told for client in clients}
         return sorted(seen)
 
     @property
@@ -123,22 +125,6 @@ def readable(path: Path, notes: list[str]) -> list[Line]:
             f"{path.name} has schema {', '.join(others)}, this qflock writes {SCHEMA}: what it lacks stays blank."
         )
     return found
-
-
-def sound(line: Any) -> bool:
-    """Whether a line has the shape that everything below relies on; single values may be missing."""
-    if not isinstance(line, dict) or not isinstance(line.get("kind"), str):
-        return False
-    arms = line.get("arms", {})
-    if line["kind"] != "round":
-        return isinstance(arms, dict) and isinstance(line.get("clients", {}), dict | list)
-    parts = arms.values() if isinstance(arms, dict) and isinstance(line.get("round"), int) else [None]
-    return all(
-        isinstance(part, dict)
-        and isinstance(part.get("clients"), dict)
-        and all(isinstance(said, dict) for said in part["clients"].values())
-        for part in parts
-    )
 
 
 def recipe_in(path: Path, notes: list[str]) -> tuple[Recipe | None, str]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from server.ledger import Line
+from server.ledger import Line, newest
 from server.page import Column, Sheet
 from server.record import STUDENT, TWIN, Record, mean, number, total
 from server.run_figures import admitted, class_names
@@ -37,6 +37,7 @@ def arms(known: Record) -> Sheet:
     scored = known.score.get("arms", {})
     names = list(dict.fromkeys([STUDENT, TWIN, *known.arms])) if STUDENT in known.arms else known.arms
     rows = [arm_row(known, name, scored.get(name, {})) for name in names]
+    rows += taught(known)
     blank = [None] * 8
     rows += [[name, number(known.score, name), *blank] for name in ALONE if known.score.get(name) is not None]
     columns = (
@@ -45,6 +46,16 @@ def arms(known: Record) -> Sheet:
         *(Column("parameters", count), Column("evaluations", count), Column("shots", count), Column("note")),
     )
     return Sheet("arms", "on the clients' test rows, pooled", columns, rows)
+
+
+def taught(known: Record) -> list[list[Any]]:
+    """The clients' teachers, if any: what each said last of its own validation rows, which are not the test rows."""
+    last = [said for said in newest(known.rounds).values() if said.get("teacher_loss") is not None]
+    if not last:
+        return []
+    good = [mean(last, f"teacher_{key}") for key in ("accuracy", "loss", "f1", "precision", "recall")]
+    note = f"mean of {len(last)} clients, on validation rows"
+    return [["teachers", *good, None, None, None, note]]
 
 
 def arm_row(known: Record, name: str, scored: Line) -> list[Any]:
@@ -161,13 +172,17 @@ def costs(known: Record) -> Sheet:
                 line.get("bytes_down", 0),
                 shots,
                 times.get("round", 0.0),
-                sum((times.get("clients") or {}).values()),
+                sum(times.get("clients", {}).values()),
+                sum(one.get("seconds", 0.0) for one in times.get("tuning", {}).values()),
             ]
         )
     if rows:
         rows.append(["together", *map(sum, list(zip(*rows, strict=True))[1:])])
     columns = (
         *(Column("visit"), Column("bytes up", count), Column("bytes down", count), Column("shots", count)),
-        *(Column("seconds", seconds), Column("clients' seconds", seconds)),
+        *(Column("seconds", seconds), Column("clients' seconds", seconds), Column("tuning, seconds", seconds)),
     )
-    return Sheet("costs", "seconds: of the server's clock; clients' seconds: of all clients together", columns, rows)
+    title = (
+        "seconds: of the server's clock; clients' and tuning: of all clients together, tuning LLMs apart from the rest"
+    )
+    return Sheet("costs", title, columns, rows)

@@ -13,6 +13,7 @@ from statistics import fmean, pstdev
 from server.record import STUDENT, TWIN, Record, number
 
 Found = str | None
+LARGEST_LOSS = 50.0  # nats; no number of shots tells one probability of e^−50 from another
 
 
 @dataclass(frozen=True)
@@ -155,12 +156,15 @@ def noisy(record: Record) -> Found:
     √((1 − p)/(Np)); with p ≈ e^−L, over R rows, the limit is (e^L − 1)/2N + 2·√((e^L − 1)/NR).
     """
     clients = [c for c in record.score.get("clients", {}).values() if STUDENT in (c.get("exact_loss") or {})]
-    rows = sum(int(client["examples"]) for client in clients)
+    rows = sum(client.get("examples", 0) for client in clients)
     if record.recipe is None or not rows:
         return None
     exact, measured = (
-        sum(client["examples"] * client[key][STUDENT] for client in clients) / rows for key in ("exact_loss", "loss")
+        sum(client.get("examples", 0) * number(client.get(key, {}), STUDENT) for client in clients) / rows
+        for key in ("exact_loss", "loss")
     )
+    if not isfinite(measured) or not 0 <= exact < LARGEST_LOSS:
+        return None
     shots, odds = record.recipe.shots, expm1(exact)
     limit = odds / (2 * shots) + 2 * sqrt(odds / (shots * rows))
     beyond = measured - exact > limit

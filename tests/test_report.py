@@ -6,9 +6,10 @@ from math import isnan
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_fscore_support
 
 from recipes.load import load
@@ -16,9 +17,10 @@ from recipes.section import InputError
 from server.figures import STATES
 from server.folder import as_yaml
 from server.ledger import Ledger, lines
+from server.page import Section, page
 from server.record import mean, record
-from server.report import FILES, PARTS, report
-from server.run_figures import admitted
+from server.report import FILES, PARTS, lead, report
+from server.run_figures import admitted, of_run
 from server.sheets import sheets
 from server.signs import SIGNS, signs
 from strategies.classes import by_class, macro
@@ -72,6 +74,7 @@ def ledger_lines(arms=("student", "twin"), rounds=6, clients=3):
     for number in range(1, rounds + 1):
         visit = {
             **{"examples": 60, "student_loss": 0.6 / number, "student_accuracy": 0.7, "teacher_loss": 0.5},
+            **{"teacher_accuracy": 0.9, "teacher_f1": 0.8},
             **{"maxiter": 20 + number, "requested": 20 + number, "evaluations": 20, "shots": 100, "rho": 1.1},
         }
         part = {
@@ -81,7 +84,8 @@ def ledger_lines(arms=("student", "twin"), rounds=6, clients=3):
         }
         line = {"kind": "round", "round": number, "failed": {}, "bytes_up": 10, "bytes_down": 20}
         line |= {"arms": {arm: json.loads(json.dumps(part)) for arm in arms}}
-        said.append(line | {"seconds": {"round": 0.5, "clients": dict.fromkeys(everyone, 0.1)}})
+        tuning = {client: {"seconds": 2.0 + client} for client in everyone[:2]} if number == 1 else {}
+        said.append(line | {"seconds": {"round": 0.5, "clients": dict.fromkeys(everyone, 0.1), "tuning": tuning}})
     matrix = [[50, 10], [20, 40]]
     scored = {arm: {"accuracy": 0.75, "loss": 0.5, "confusion": matrix} for arm in arms}
     each = {"examples": 40, "accuracy": dict.fromkeys(arms, 0.75), "loss": dict.fromkeys(arms, 0.5), "shots": 0}
@@ -125,7 +129,9 @@ def test_the_numbers_of_the_page_are_the_ledgers(written):
     tables = Page(report(known.folder).read_text()).tables
     arms, rounds, by_class_ = tables[:3]
     assert arms[1][:4] == ["student", "75.0%", "0.500", "0.748"]
-    assert [row[0] for row in arms[1:]] == ["student", "twin", "logistic", "majority"]
+    assert [row[0] for row in arms[1:]] == ["student", "twin", "teachers", "logistic", "majority"]
+    assert arms[3][1:5] == ["90.0%", "0.500", "0.800", ""]
+    assert arms[3][-1] == "mean of 3 clients, on validation rows"
     assert by_class_[1] == ["student", "no", "0.714", "0.833", "0.769", "60"]
     assert [row[2] for row in rounds[1:]] == [f"{0.7 / n:.3f}" for n in range(1, 7) for _ in range(2)]
     costs = next(sheet for sheet in sheets(known) if sheet.name == "costs")
@@ -136,6 +142,7 @@ def test_the_numbers_of_the_page_are_the_ledgers(written):
         sum(said["shots"] for arm in known.arms for _, _, said in known.visits(arm)),
         pytest.approx(sum(line["seconds"].get("round", 0) for line in ledger)),
     ]
+    assert costs.rows[-1][5:] == [pytest.approx(6 * 3 * 0.1), pytest.approx(2.0 + 3.0)]
 
 
 def test_figures_and_tables_are_files_too(written):
@@ -258,6 +265,39 @@ def test_a_damaged_line_ends_what_is_read_and_is_said(written):
         assert len(known.rounds) == 2
         assert known.notes[0].startswith("Line 4 of rounds.jsonl is damaged; it and the 5 after it are left out.")
     assert "Line 4 of rounds.jsonl is damaged" in report(folder).read_text()
+
+
+def places(value, path=()):
+    """Where every value in a line is."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in inside:
+        yield (*path, key)
+        yield from places(one, (*path, key))
+
+
+WRONG = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+WRONG |= st.lists(WRONG, max_size=2) | st.dictionaries(st.text(max_size=2), WRONG, max_size=2)
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_ledger_with_any_value_another_or_gone_has_a_page(data, tmp_path):
+    said = json.loads(json.dumps(ledger_lines(rounds=2)))
+    *inside, last = data.draw(st.sampled_from(list(places(said))))
+    part = said
+    for key in inside:
+        part = part[key]
+    if data.draw(st.booleans()):
+        del part[last]
+    else:
+        part[last] = data.draw(WRONG)
+    (tmp_path / "recipe.yaml").write_text(as_yaml(SMOKE))
+    (tmp_path / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in said))
+    known = record(tmp_path)
+    assert page("", lead(known), [Section("all", "", "".join(sheet.html() for sheet in sheets(known)))])
+    signs(known)
+    for drawing in of_run(known):
+        drawing.draw(Figure().subplots())
 
 
 def test_an_older_schema_is_reported_as_far_as_it_goes(written):

@@ -1,0 +1,118 @@
+"""What a line of a ledger looks like, for whoever reads one that this program may not have written.
+
+A shape is a check of one value, or is built of shapes: {key: shape} for keys that may be missing, beside others that
+nobody reads; [shape] for a list; Each(shape) for a dictionary of them by any name, or by client.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+LARGEST = 2**53  # a count beyond it is no longer exact as a float
+
+
+@dataclass(frozen=True)
+class Each:
+    """A dictionary of values of one shape."""
+
+    shape: Any
+    named: Callable[[str], bool] = lambda _: True
+
+
+def word(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < LARGEST
+
+
+def amount(value: Any) -> bool:
+    """A number that is always known, such as seconds."""
+    return (type(value) is int and abs(value) < LARGEST) or (isinstance(value, float) and isfinite(value))
+
+
+def number(value: Any) -> bool:
+    """A number that was perhaps not finite: the ledger then has null."""
+    return value is None or amount(value)
+
+
+def square(value: Any) -> bool:
+    """A confusion matrix."""
+    return fits(value, [[count]]) and all(len(row) == len(value) for row in value)
+
+
+def sizes(value: Any) -> bool:
+    """Clients by number, as a list or as the keys of a dictionary."""
+    return fits(value, [count]) or fits(value, by_client(lambda _: True))
+
+
+def by_client(shape: Any) -> Each:
+    return Each(shape, str.isdecimal)
+
+
+VISIT = {
+    **dict.fromkeys(("examples", "evaluations", "shots", "maxiter", "requested"), count),
+    **dict.fromkeys(("student_loss", "student_accuracy", "teacher_loss", "teacher_accuracy", "teacher_f1"), number),
+}
+ANY = {
+    "failed": by_client(word),
+    "holds": by_client({"parts": Each(count), "classes": Each(count), "domains": Each(count)}),
+    "seconds": {
+        "round": amount,
+        "clients": by_client(amount),
+        "tuning": by_client({"seconds": amount}),
+    },
+    **dict.fromkeys(("bytes_up", "bytes_down"), count),
+    **dict.fromkeys(("stage", "state", "reason"), word),
+}
+ARM = {
+    **dict.fromkeys(("reference_loss", "reference_accuracy", "cosine"), number),
+    "parameters": count,
+    "invited": [count],
+    "admitted": [count],
+    "clients": by_client(VISIT),
+}
+SCORED = {"confusion": square, **dict.fromkeys(("accuracy", "loss"), number)}
+TESTED = {
+    **dict.fromkeys(("examples", "shots"), count),
+    **dict.fromkeys(("accuracy", "loss", "exact_loss"), Each(number)),
+}
+LINES = {  # kind → its shape, and the keys that it must have
+    "round": ({**ANY, "round": count, "arms": Each(ARM)}, ("round", "arms")),
+    "score": (
+        {
+            **ANY,
+            "arms": Each(SCORED),
+            "clients": by_client(TESTED),
+            **dict.fromkeys(("head", "logistic", "majority"), number),
+        },
+        (),
+    ),
+}
+OTHER = ({**ANY, "clients": sizes}, ())
+
+
+def sound(line: Any) -> bool:
+    """Whether a line has the shape that its readers rely on; single values may be missing."""
+    if not isinstance(line, dict) or not isinstance(line.get("kind"), str):
+        return False
+    shape, needed = LINES.get(line["kind"], OTHER)
+    return (
+        all(key in line for key in needed)
+        and fits(line, shape)
+        and (line["kind"] != "round" or all("clients" in arm for arm in line["arms"].values()))
+    )
+
+
+def fits(value: Any, shape: Any) -> bool:
+    """Whether a value, as JSON gives it, has a shape."""
+    match shape:
+        case Each():
+            return isinstance(value, dict) and all(shape.named(k) and fits(v, shape.shape) for k, v in value.items())
+        case dict():
+            return isinstance(value, dict) and all(fits(value[key], of) for key, of in shape.items() if key in value)
+        case list():
+            return isinstance(value, list) and all(fits(one, shape[0]) for one in value)
+    return bool(shape(value))
