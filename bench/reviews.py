@@ -10,10 +10,11 @@ from pathlib import Path
 from rich.table import Table
 
 from bench.study import Results, asked, cited, origin, write
-from server.compare import compare, reading
+from server.compare import Pair, compare, reading
 from server.jobs import finish
 from server.outcome import Outcome
-from server.statistics import LEVEL
+from server.record import STUDENT, TWIN
+from server.statistics import LEVEL, difference
 from server.sweep import planned
 
 RESULTS = Path(__file__).parent / "results" / "reviews.json"
@@ -76,7 +77,8 @@ def table(results: Results) -> Table:
 
 def note(results: Results) -> str:
     """What the table says and where it comes from."""
-    said = results["difference"]["reading"]
+    values = {row["arm"]: row["values"] for row in results["rows"]}
+    said = reading(Pair(STUDENT, TWIN, difference(values[STUDENT], values[TWIN])))
     return f"{said[:1].upper()}{said[1:]} {cited(results)}"
 
 

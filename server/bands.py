@@ -11,6 +11,7 @@ import numpy as np
 from server.compare import Comparison, Group, points
 from server.drawing import INK, Drawing, save_png, together
 from server.figures import COLOURS, GROUPS, Curve, curves
+from server.statistics import LEVEL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,21 +39,21 @@ def bands(comparison: Comparison) -> list[Drawing]:
 
 
 def differences(comparison: Comparison) -> Drawing:
-    """Every paired difference with its interval; whoever is right of 0 is better."""
+    """Every paired difference with Student's interval; whoever is right of 0 is better."""
     pairs = comparison.pairs[::-1]
     shown = "; ".join(f"{pair.label} {points(pair.found.mean)}" for pair in comparison.pairs)
 
     def draw(axes: "Axes") -> None:
         for place, pair in enumerate(pairs):
             found = pair.found
-            ends = [100 * end for end in found.interval or (found.mean, found.mean)]
+            ends = [100 * end for end in found.t_interval or (found.mean, found.mean)]
             axes.plot(ends, [place, place], color=GROUPS[2], linewidth=2)
             axes.plot(100 * found.mean, place, "o", color=GROUPS[2], markersize=5)
             label = shorten(pair.label, 78, placeholder="…")
             axes.text(0, place + 0.3, label, transform=axes.get_yaxis_transform(), fontsize=7, in_layout=False)
         axes.axvline(0, color=INK, linewidth=0.8, linestyle=":", zorder=0)
         axes.set_yticks([])
-        axes.set(xlabel="percentage points of accuracy", ylim=(-0.6, len(pairs) - 0.2))
+        axes.set(xlabel=f"percentage points of accuracy, Student's {LEVEL:.0%} interval", ylim=(-0.6, len(pairs) - 0.2))
 
     title = "paired differences"
     return Drawing(

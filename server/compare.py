@@ -1,12 +1,12 @@
 """Runs beside each other: accuracy by arm over seeds, paired differences, and one sentence that the numbers allow.
 
 A group is all runs of one recipe but for its seed. Differences are paired by seed: an arm against its twin within a
-group, and every group against the first.
+group, and every group against the first, if both are of one corpus.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 from recipes.schema import Recipe
@@ -68,6 +68,7 @@ class Comparison:
     base: str  # the keys in which groups differ, as in the first
     rows: list[Row]
     pairs: list[Pair]
+    unpaired: list[str]
 
     @property
     def caution(self) -> str:
@@ -83,7 +84,7 @@ def compare(outcomes: Sequence[Outcome]) -> Comparison:
     """Group the runs, estimate every arm, and pair what can be paired."""
     groups, base = grouped(outcomes)
     rows = [row(group, arm) for group in groups for arm in (*group.arms, *group.alone)]
-    return Comparison(groups, base, rows, pairs(groups))
+    return Comparison(groups, base, rows, pairs(groups), unpaired(groups))
 
 
 def grouped(outcomes: Sequence[Outcome]) -> tuple[list[Group], str]:
@@ -147,17 +148,33 @@ def pairs(groups: Sequence[Group]) -> list[Pair]:
             found.append(Pair(f"{where}{arm}", other, difference(*sides)))
     first = groups[0]
     for group in groups[1:]:
-        seeds = [seed for seed in group.runs if seed in first.runs]
+        seeds = [seed for seed, run in group.runs.items() if seed in first.runs and comparable(run, first.runs[seed])]
         for arm in [arm for arm in group.arms if arm in first.arms and seeds]:
             sides = [[side.runs[seed].accuracy(arm) for seed in seeds] for side in (group, first)]
             found.append(Pair(f"{group.label}: {arm}", first.label, difference(*sides)))
     return found
 
 
+def comparable(run: Outcome, other: Outcome) -> bool:
+    """Whether two runs were tested on rows of one corpus; other rows are another task, and no pair."""
+    known = None not in (run.corpus, other.corpus)
+    return run.recipe.data.corpus == other.recipe.data.corpus and (not known or run.corpus == other.corpus)
+
+
+def unpaired(groups: Sequence[Group]) -> list[str]:
+    """Groups that the first says nothing about."""
+    first = groups[0]
+    return [
+        f"{group.label} is of another corpus than {first.label}: nothing is paired between them."
+        for group in groups[1:]
+        if not any(comparable(*sides) for sides in product(group.runs.values(), first.runs.values()))
+    ]
+
+
 def reading(pair: Pair) -> str:
     """One sentence that claims no more than the intervals allow; differences in percentage points of accuracy."""
     found, seeds = pair.found, f"{pair.found.n} seed{'s' * (pair.found.n != 1)}"
-    if found.interval is None or found.t_interval is None or found.detectable is None:
+    if found.t_interval is None or found.detectable is None:
         return (
             f"{pair.better} against {pair.other}: {points(found.mean)} points on {seeds}; "
             f"fewer than {FEWEST} give no interval, so nothing is shown."
@@ -169,15 +186,11 @@ def reading(pair: Pair) -> str:
         word = "better" if found.mean > 0 else "worse"
         return (
             f"{pair.better} is {word} than {pair.other} by {abs(100 * found.mean):.1f} points "
-            f"({LEVEL:.0%} interval {between(found.interval)}; {seeds})."
+            f"({LEVEL:.0%} interval {between(found.t_interval)}; {seeds})."
         )
-    low, high = found.interval
-    why = f"{LEVEL:.0%} interval {between(found.interval)} points"
-    if low > 0 or high < 0:
-        why += f" without 0, but Student's t interval, fairer to {seeds}, is {between(found.t_interval)}"
     return (
-        f"{pair.better} against {pair.other}: no difference shown ({why}); "
-        f"{seeds} would show one of {100 * found.detectable:.1f} points four times in five."
+        f"{pair.better} against {pair.other}: no difference shown ({LEVEL:.0%} interval {between(found.t_interval)} "
+        f"points); {seeds} would show one of {100 * found.detectable:.1f} points four times in five."
     )
 
 

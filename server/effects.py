@@ -163,13 +163,15 @@ def claim(line: Results, plain: Results) -> str:
     saved = [1 - work / base for work, base in zip(line[WORK], plain[WORK], strict=True) if work is not None]
     paper = f"the paper's {CLAIM:.0%}"
     if len(saved) < seeds:
-        others = f"; where it does, it takes {' and '.join(map(fewer, saved))}" if saved else ""
+        *most, last = map(fewer, saved) if saved else ("",)
+        listed = " and ".join([", ".join(most), last] if most else [last])
+        others = f"; where it does, it takes {listed} evaluations" if saved else ""
         return (
             f"Work: full {model} reaches the loss at which plain {model} ends in {len(saved)} of {seeds} seeds"
             f"{others}: {paper} less work is not shown."
         )
     found = difference(saved, [0.0] * seeds)
-    began = f"Work: to the loss at which plain {model} ends, full {model} takes {fewer(found.mean)}"
+    began = f"Work: to the loss at which plain {model} ends, full {model} takes {fewer(found.mean)} evaluations"
     if found.t_interval is None:
         return f"{began} on {seeds} seed{'s' * (seeds > 1)}; fewer than {FEWEST} say nothing of {paper} less."
     if not found.spread:
@@ -193,8 +195,8 @@ def verdict(found: Difference, paper: str) -> str:
 def fewer(saving: float) -> str:
     """A share of evaluations saved, in words."""
     if f"{abs(saving):.0%}" == "0%":
-        return "as many evaluations"
-    return f"{abs(saving):.0%} {'more' if saving < 0 else 'fewer'} evaluations"
+        return "as many"
+    return f"{abs(saving):.0%} {'more' if saving < 0 else 'fewer'}"
 
 
 def as_csv(results: Results) -> str:

@@ -21,6 +21,7 @@ class Outcome:
     rounds: list[Line]
     bytes: int
     seconds: float  # of all visits; starting Flower and Ray is not among them
+    corpus: str | None = None  # the digest of its rows, where the ledger has it
 
     @property
     def arms(self) -> list[str]:
@@ -88,6 +89,7 @@ def outcome(folder: Path) -> Outcome:
         [line for line in ledger if line["kind"] == "round"],
         sum(line.get(key, 0) for line in ledger for key in ("bytes_up", "bytes_down")),
         sum(line["seconds"].get("round", 0.0) for line in ledger),
+        next((line["corpus"].get("digest") for line in ledger if "corpus" in line), None),
     )
 
 

@@ -1,7 +1,7 @@
 """What a few seeds allow us to say: bootstrap intervals, paired differences, and what they could have shown at all.
 
-A percentile bootstrap over few seeds is too narrow (three of one sign always leave 0 out, once in four by chance), so a
-difference counts as shown only when Student's paired t interval leaves 0 out too.
+A percentile bootstrap over few seeds is too narrow (three of one sign always leave 0 out, once in four by chance), so
+a difference counts as shown when Student's paired t interval leaves 0 out, and that is the interval beside it.
 """
 
 from collections.abc import Sequence
@@ -38,9 +38,9 @@ class Difference(Estimate):
 
     @property
     def shown(self) -> bool:
-        """Whether both intervals leave 0 out, with a spread to judge by."""
-        both = [bounds for bounds in (self.interval, self.t_interval) if bounds]
-        return len(both) == 2 and self.spread > 0 and all(low > 0 or high < 0 for low, high in both)
+        """Whether Student's interval leaves 0 out, with a spread to judge by."""
+        low, high = self.t_interval or (0.0, 0.0)
+        return self.spread > 0 and (low > 0 or high < 0)
 
 
 def estimate(values: Sequence[float]) -> Estimate:

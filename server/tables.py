@@ -14,24 +14,15 @@ from rich.text import Text
 from server.compare import Comparison, between, points, reading
 from server.statistics import LEVEL, Estimate
 
+LABEL, WIDE, PIPED = 20, 120, 200  # characters: a label's least; a console's for costs too; of what is no console
+COSTS = ("loss", "evaluations", "bytes", "seconds")
 
-def tables(comparison: Comparison) -> list[Table]:
-    """Every arm's accuracy and costs, then every paired difference."""
+
+def tables(comparison: Comparison, *, narrow: bool = False) -> list[Table]:
+    """Every arm's accuracy and costs, then every paired difference; narrow ones leave costs out."""
     interval = f"{LEVEL:.0%} interval"
-    arms = Table(title="accuracy on the clients' test rows, means over seeds", title_justify="left")
-    for name in (
-        "recipe",
-        "arm",
-        "seeds",
-        "parameters",
-        "accuracy",
-        interval,
-        "loss",
-        "evaluations",
-        "bytes",
-        "seconds",
-    ):
-        arms.add_column(name, justify="left" if name in ("recipe", "arm") else "right", no_wrap=name != "recipe")
+    heads = ("arm", "seeds", "parameters", "accuracy", interval, *(() if narrow else COSTS))
+    arms = headed("accuracy on the clients' test rows, means over seeds", "recipe", *heads)
     for index, row in enumerate(comparison.rows):
         last = index + 1 == len(comparison.rows) or comparison.rows[index + 1].group != row.group
         costs = ["", "", "", ""]
@@ -39,19 +30,26 @@ def tables(comparison: Comparison) -> list[Table]:
             costs = [f"{row.loss:.3f}", f"{row.evaluations:,.0f}", f"{row.bytes:,.0f}", f"{row.seconds:.0f}"]
         found = row.accuracy
         size = "" if row.parameters is None else f"{row.parameters:,}"
-        arms.add_row(
-            row.group, row.arm, str(found.n), size, f"{found.mean:.1%}", spanned(found), *costs, end_section=last
-        )
-    differences = Table(title="differences, paired by seed, in percentage points", title_justify="left")
-    for name in ("difference", "seeds", "won", "lost", "mean", interval, "detectable"):
-        differences.add_column(name, justify="left" if name == "difference" else "right", no_wrap=name != "difference")
+        cells = [row.group, row.arm, str(found.n), size, f"{found.mean:.1%}", spanned(found), *costs]
+        arms.add_row(*cells[: len(arms.columns)], end_section=last)
+    heads = ("seeds", "won", "lost", "mean", f"Student's {interval}", "detectable")
+    differences = headed("differences, paired by seed, in percentage points", "difference", *heads)
     for pair in comparison.pairs:
         found = pair.found
-        bounds = between(found.interval) if found.interval else "none"
+        bounds = between(found.t_interval) if found.t_interval else "none"
         least = f"{100 * found.detectable:.1f}" if found.detectable is not None else "none"
         wins = (str(found.n), str(found.won), str(found.lost))
         differences.add_row(pair.label, *wins, points(found.mean), bounds, least)
     return [arms, differences] if comparison.pairs else [arms]
+
+
+def headed(title: str, label: str, *names: str) -> Table:
+    """An empty table; only its label may take several lines."""
+    drawn = Table(title=title, title_justify="left")
+    drawn.add_column(label, min_width=LABEL)
+    for name in names:
+        drawn.add_column(name, justify="left" if name == "arm" else "right", no_wrap=True)
+    return drawn
 
 
 def spanned(found: Estimate) -> str:
@@ -62,12 +60,12 @@ def spanned(found: Estimate) -> str:
 def sentences(comparison: Comparison) -> list[str]:
     """What the tables say, a comparison a sentence, and what to be careful about."""
     base = [f"{comparison.groups[0].label} is {comparison.base}."] if comparison.base else []
-    return [*base, *map(reading, comparison.pairs), *filter(None, [comparison.caution])]
+    return [*base, *comparison.unpaired, *map(reading, comparison.pairs), *filter(None, [comparison.caution])]
 
 
-def terminal(comparison: Comparison) -> Group:
+def terminal(comparison: Comparison, width: int) -> Group:
     """The whole comparison for a console."""
-    return Group(*tables(comparison), *map(Text, sentences(comparison)))
+    return Group(*tables(comparison, narrow=width < WIDE), *map(Text, sentences(comparison)))
 
 
 def markdown(table: Table) -> str:
@@ -125,7 +123,7 @@ def as_html(comparison: Comparison) -> str:
     apart = panels([differences(comparison)]) if pairs else ""
     shown, others = ([reading(pair) for pair in pairs if pair.found.shown is said] for said in (True, False))
     first = [f"{groups[0].label} is {comparison.base}."] if comparison.base else []
-    read = bullets([*first, *shown, *filter(None, [comparison.caution])])
+    read = bullets([*first, *comparison.unpaired, *shown, *filter(None, [comparison.caution])])
     sections = (
         Section(
             "reading", "What may be said", read + folded(f"{len(others)} without a difference shown", bullets(others))
@@ -175,8 +173,8 @@ WRITERS: dict[str, Callable[[Comparison, Path], None]] = {
 
 def show(comparison: Comparison, files: dict[str, Path]) -> None:
     """Print the comparison and write the files that were asked for, by kind."""
-    console = Console() if sys.stdout.isatty() else Console(width=120)  # a file or a pipe loses no column
-    console.print(terminal(comparison))
+    console = Console() if sys.stdout.isatty() else Console(width=PIPED)  # a file or a pipe loses no column
+    console.print(terminal(comparison, console.width))
     for kind, path in files.items():
         WRITERS[kind](comparison, path)
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
