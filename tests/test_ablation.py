@@ -133,7 +133,7 @@ def test_a_seed_that_never_reaches_plains_loss_is_said_and_no_mean_hides_it(abla
     (said, *_) = sentences(results)
     assert said == (
         "Work: full student reaches the loss at which plain student ends in 2 of 3 seeds; where it does, it takes "
-        "40% fewer evaluations and 33% fewer evaluations: the paper's 30% less work is not shown."
+        "40% fewer and 33% fewer evaluations: the paper's 30% less work is not shown."
     )
     never = ablated_line([None] * 3)
     assert claim(never, ablated_line([10] * 3)).endswith("in 0 of 3 seeds: the paper's 30% less work is not shown.")
