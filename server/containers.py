@@ -85,7 +85,7 @@ def plain(clients: int, profiles: str) -> int:
 
 
 def compose_command() -> list[str]:
-    """`docker compose`, or docker-compose 1.29, once an engine answers."""
+    """The Compose of this machine, once an engine answers."""
     docker = shutil.which("docker")
     if docker is None:
         raise RunFailedError("there is no Docker engine: no command docker. Install Docker, or run with --on processes")
@@ -94,6 +94,11 @@ def compose_command() -> list[str]:
         told(asked, ASK_SECONDS)
     except RunFailedError as error:
         raise RunFailedError(f"no Docker engine answers: {error}. Start it, or run with --on processes") from None
+    return compose_of(docker)
+
+
+def compose_of(docker: str) -> list[str]:
+    """`docker compose`, or docker-compose 1.29; raises RunFailedError where there is neither."""
     try:
         told([docker, "compose", "version"], ASK_SECONDS)
     except RunFailedError:
