@@ -5,6 +5,7 @@ from outside. Its folder travels there and back, and so do the corpora's and mod
 """
 
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -31,6 +32,7 @@ EXTRA = ("gpu", "ibm")  # profiles, each a node more
 DEFAULT_CLIENTS = 3
 ASK_SECONDS, BUILD_SECONDS, MOVE_SECONDS = 20.0, 3600.0, 600.0
 LOCK = "run.lock"
+OF_NODES = re.compile(r"client-\d{3}\.yaml")  # as deploy/node.py looks for it
 
 
 class Compose:
@@ -74,6 +76,21 @@ class Compose:
         """End it; keys, memories and the SuperLink's own state go with it."""
         profiles = [word for name in EXTRA for word in ("--profile", name)]
         told([*self.words, *profiles, "down", "--volumes", "--remove-orphans"], MOVE_SECONDS, self.env)
+
+
+def starting() -> Compose:
+    """What a federation is started with, once the folders that it is to see are there: Docker would make empty ones."""
+    for name in MOUNTED:
+        if (said := os.environ.get(name)) and not Path(said).is_dir():
+            raise InputError(f"{name} is {said}, which is no folder: name one that is there, or unset {name}")
+    if nodes := os.environ.get("QFLOCK_NODES"):
+        files = sorted(path.name for path in Path(nodes).iterdir() if path.suffix in (".yaml", ".yml"))
+        if odd := [name for name in files if not OF_NODES.fullmatch(name)]:
+            raise InputError(
+                f"QFLOCK_NODES holds {', '.join(odd)}, which no node would read: a node's file is called "
+                "client-000.yaml, client-001.yaml, …"
+            )
+    return Compose()
 
 
 def plain(clients: int, profiles: str) -> int:
@@ -143,7 +160,7 @@ def stand(clients: int | None, console: Console) -> None:
     """Bring a federation up that stays."""
     nodes = DEFAULT_CLIENTS if clients is None else clients
     with console.status("building and starting the containers (minutes, the first time)"):
-        Compose().up(nodes)
+        starting().up(nodes)
     said = f"{nodes} nodes are up: `qflock run RECIPE --clients {nodes} --on compose`, and `qflock down` at the end"
     console.print(said, highlight=False, soft_wrap=True)
 
