@@ -1,7 +1,9 @@
 """The command `qflock`. Exit codes: 0 done, 1 the run failed, 2 the input was wrong."""
 
+import os
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -317,7 +319,19 @@ def compare(
 
     asked = {"csv": csv, "md": markdown, "png": png, "html": html}
     files = {kind: path for kind, path in asked.items() if path}
+    can_be_written(files.values())
     show(compared([outcome(folder) for folder in runs_in(runs)]), files)
+
+
+def can_be_written(files: Iterable[Path]) -> None:
+    """Refuse, before the work, a file that could not be written after it."""
+    for file in files:
+        if file.is_dir():
+            raise InputError(f"{file} is a folder: name a file in it")
+        if not file.parent.is_dir():
+            raise InputError(f"{file} cannot be written: {file.parent} is no folder. Make it, or name another file")
+        if not os.access(file if file.exists() else file.parent, os.W_OK):
+            raise InputError(f"{file} may not be written by this user: name another file")
 
 
 @command.command()
@@ -359,6 +373,7 @@ def verify(
 
     from server.verify import verify as verified
 
+    can_be_written(filter(None, (csv, markdown)))
     found = verified(runs_dir)
     Console().print(found.terminal())
     for path, text in ((csv, found.csv()), (markdown, found.markdown())):
