@@ -134,7 +134,7 @@ def run(
 def up(
     recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE]", help="what to run; none: stay up")] = None,
     set_: SetOption = None,
-    clients: ClientsOption = None,
+    clients: Annotated[int | None, typer.Option(min=1, help="how many, instead of the recipe's, or 3")] = None,
     seed: SeedOption = None,
     runs_dir: RunsDirOption = Path("runs"),
     spend: SpendOption = 0,

@@ -97,7 +97,8 @@ def plain(clients: int, profiles: str) -> int:
     """How many nodes are neither the one with a GPU nor the one with a token."""
     special = set(EXTRA) & set(profiles.split(","))
     if clients < max(1, len(special)):
-        raise InputError(f"{clients} clients are too few for nodes with the profiles {sorted(special)}")
+        profiles = f", with a node each for {' and '.join(sorted(special))} (COMPOSE_PROFILES)" if special else ""
+        raise InputError(f"clients is {clients}; it must be at least {max(1, len(special))}{profiles}")
     return clients - len(special)
 
 
@@ -159,6 +160,7 @@ def federation(compose: Compose, clients: int, console: Console) -> Iterator[str
 def stand(clients: int | None, console: Console) -> None:
     """Bring a federation up that stays."""
     nodes = DEFAULT_CLIENTS if clients is None else clients
+    plain(nodes, os.environ.get("COMPOSE_PROFILES", ""))  # refused before an engine is asked
     with console.status("building and starting the containers (minutes, the first time)"):
         starting().up(nodes)
     said = f"{nodes} nodes are up: `qflock run RECIPE --clients {nodes} --on compose`, and `qflock down` at the end"

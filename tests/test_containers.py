@@ -92,8 +92,20 @@ def test_a_node_of_a_profile_takes_the_place_of_another(profiles, left):
 
 @pytest.mark.parametrize(("clients", "profiles"), [(0, ""), (1, "gpu,ibm")])
 def test_a_federation_of_fewer_nodes_than_its_profiles_is_refused(clients, profiles):
-    with pytest.raises(InputError, match=f"{clients} clients"):
+    with pytest.raises(InputError, match=f"^clients is {clients}; it must be at least"):
         plain(clients, profiles)
+
+
+@pytest.mark.usefixtures("path")
+def test_too_few_nodes_are_refused_before_an_engine_is_asked(told, monkeypatch):
+    for clients in ("0", "-3"):
+        code, said = told("up", "--clients", clients)
+        assert (code, f"{clients} is not in the range" in said) == (2, True)
+    monkeypatch.setenv("COMPOSE_PROFILES", "gpu,ibm")
+    assert told("up", "--clients", "1") == (
+        2,
+        "error: clients is 1; it must be at least 2, with a node each for gpu and ibm (COMPOSE_PROFILES)\n",
+    )
 
 
 def test_a_run_travels_whole_but_for_its_lock_and_becomes_the_users(tmp_path):

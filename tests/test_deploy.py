@@ -113,6 +113,15 @@ def test_a_unit_starts_a_script_that_is_here_and_starts_it_again(unit):
     assert parser["Install"]["WantedBy"] == "multi-user.target"
 
 
+def test_the_operators_folder_of_keys_is_the_one_it_says_and_is_there_before_keys_are_copied():
+    (unit,) = (one.read_text() for one in UNITS if one.stem == "qflock-operator")
+    (enrolled,) = re.findall(r"QFLOCK_ENROLLED=(\S+)", unit)
+    assert f"the keys of {enrolled}." in unit.splitlines()[0]
+    guide = (ROOT / "deploy" / "README.md").read_text()
+    (block,) = (one for one in re.findall(r"```sh\n(.*?)```", guide, flags=re.DOTALL) if f" {enrolled}/" in one)
+    assert re.search(rf"^install -d \S+ qflock .*{enrolled} .*\ncp \S+ {enrolled}/$", block, flags=re.MULTILINE)
+
+
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="this machine has no systemd-analyze")
 def test_systemd_takes_the_units(tmp_path):
     for unit in UNITS:
