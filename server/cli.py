@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,10 @@ from recipes.load import about, load, shipped, sweep_of
 from recipes.schema import Recipe
 from recipes.section import InputError
 
+if TYPE_CHECKING:
+    from server.page import Sheet
+
+WIDE = 200  # letters
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="a shipped recipe's name, or a YAML file")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change one key; repeatable")]
 ClientsOption = Annotated[int | None, typer.Option(help="how many clients, instead of the recipe's")]
@@ -369,13 +373,11 @@ def verify(
     markdown: Annotated[Path | None, typer.Option(help="write the table here")] = None,
 ) -> None:
     """Hold the numbers of the three papers against ours: counts now, accuracies from finished runs."""
-    from rich.console import Console
-
     from server.verify import verify as verified
 
     can_be_written(filter(None, (csv, markdown)))
     found = verified(runs_dir)
-    Console().print(found.terminal())
+    tell(found)
     for path, text in ((csv, found.csv()), (markdown, found.markdown())):
         if path:
             path.write_text(text, encoding="utf-8")
@@ -385,8 +387,15 @@ def verify(
 @command.command()
 def doctor() -> None:
     """Say what works on this machine, what is missing, and the command that fixes it."""
-    from rich.console import Console
-
     from server.doctor import examined
 
-    Console().print(examined().terminal())
+    tell(examined())
+
+
+def tell(sheet: "Sheet") -> None:
+    """Print a sheet; a file or a pipe is as wide as a wide terminal."""
+    from rich.console import Console
+
+    console = Console()
+    width = console.width if console.is_terminal else WIDE
+    Console(width=width).print(sheet.terminal(width), soft_wrap=True)
