@@ -66,6 +66,7 @@ def command(client: int, key: Path) -> list[str]:
     """A SuperNode that no other container can reach; what it says of itself (recipes/node.py) is in a file, if any."""
     own = Path(os.environ["QFLOCK_NODES"], f"client-{client:03d}.yaml")
     said = f' node="{own}"' if own.is_file() else ""
+    log.info("this node chooses as %s says" if said else "there is no %s: this node follows the recipe", own)
     return [
         *SUPERNODE,
         *("--superlink", os.environ["QFLOCK_SUPERLINK"]),

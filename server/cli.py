@@ -1,9 +1,11 @@
 """The command `qflock`. Exit codes: 0 done, 1 the run failed, 2 the input was wrong."""
 
+import os
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +13,10 @@ from recipes.load import about, load, shipped, sweep_of
 from recipes.schema import Recipe
 from recipes.section import InputError
 
+if TYPE_CHECKING:
+    from server.page import Sheet
+
+WIDE = 200  # letters
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="a shipped recipe's name, or a YAML file")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change one key; repeatable")]
 ClientsOption = Annotated[int | None, typer.Option(help="how many clients, instead of the recipe's")]
@@ -132,7 +138,7 @@ def run(
 def up(
     recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE]", help="what to run; none: stay up")] = None,
     set_: SetOption = None,
-    clients: ClientsOption = None,
+    clients: Annotated[int | None, typer.Option(min=1, help="how many, instead of the recipe's, or 3")] = None,
     seed: SeedOption = None,
     runs_dir: RunsDirOption = Path("runs"),
     spend: SpendOption = 0,
@@ -317,7 +323,19 @@ def compare(
 
     asked = {"csv": csv, "md": markdown, "png": png, "html": html}
     files = {kind: path for kind, path in asked.items() if path}
+    can_be_written(files.values())
     show(compared([outcome(folder) for folder in runs_in(runs)]), files)
+
+
+def can_be_written(files: Iterable[Path]) -> None:
+    """Refuse, before the work, a file that could not be written after it."""
+    for file in files:
+        if file.is_dir():
+            raise InputError(f"{file} is a folder: name a file in it")
+        if not file.parent.is_dir():
+            raise InputError(f"{file} cannot be written: {file.parent} is no folder. Make it, or name another file")
+        if not os.access(file if file.exists() else file.parent, os.W_OK):
+            raise InputError(f"{file} may not be written by this user: name another file")
 
 
 @command.command()
@@ -355,12 +373,11 @@ def verify(
     markdown: Annotated[Path | None, typer.Option(help="write the table here")] = None,
 ) -> None:
     """Hold the numbers of the three papers against ours: counts now, accuracies from finished runs."""
-    from rich.console import Console
-
     from server.verify import verify as verified
 
+    can_be_written(filter(None, (csv, markdown)))
     found = verified(runs_dir)
-    Console().print(found.terminal())
+    tell(found)
     for path, text in ((csv, found.csv()), (markdown, found.markdown())):
         if path:
             path.write_text(text, encoding="utf-8")
@@ -370,8 +387,15 @@ def verify(
 @command.command()
 def doctor() -> None:
     """Say what works on this machine, what is missing, and the command that fixes it."""
-    from rich.console import Console
-
     from server.doctor import examined
 
-    Console().print(examined().terminal())
+    tell(examined())
+
+
+def tell(sheet: "Sheet") -> None:
+    """Print a sheet; a file or a pipe is as wide as a wide terminal."""
+    from rich.console import Console
+
+    console = Console()
+    width = console.width if console.is_terminal else WIDE
+    Console(width=width).print(sheet.terminal(width), soft_wrap=True)

@@ -5,6 +5,7 @@ from outside. Its folder travels there and back, and so do the corpora's and mod
 """
 
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -31,6 +32,7 @@ EXTRA = ("gpu", "ibm")  # profiles, each a node more
 DEFAULT_CLIENTS = 3
 ASK_SECONDS, BUILD_SECONDS, MOVE_SECONDS = 20.0, 3600.0, 600.0
 LOCK = "run.lock"
+OF_NODES = re.compile(r"client-\d{3}\.yaml")  # as deploy/node.py looks for it
 
 
 class Compose:
@@ -76,16 +78,32 @@ class Compose:
         told([*self.words, *profiles, "down", "--volumes", "--remove-orphans"], MOVE_SECONDS, self.env)
 
 
+def starting() -> Compose:
+    """What a federation is started with, once the folders that it is to see are there: Docker would make empty ones."""
+    for name in MOUNTED:
+        if (said := os.environ.get(name)) and not Path(said).is_dir():
+            raise InputError(f"{name} is {said}, which is no folder: name one that is there, or unset {name}")
+    if nodes := os.environ.get("QFLOCK_NODES"):
+        files = sorted(path.name for path in Path(nodes).iterdir() if path.suffix in (".yaml", ".yml"))
+        if odd := [name for name in files if not OF_NODES.fullmatch(name)]:
+            raise InputError(
+                f"QFLOCK_NODES holds {', '.join(odd)}, which no node would read: a node's file is called "
+                "client-000.yaml, client-001.yaml, …"
+            )
+    return Compose()
+
+
 def plain(clients: int, profiles: str) -> int:
     """How many nodes are neither the one with a GPU nor the one with a token."""
     special = set(EXTRA) & set(profiles.split(","))
     if clients < max(1, len(special)):
-        raise InputError(f"{clients} clients are too few for nodes with the profiles {sorted(special)}")
+        profiles = f", with a node each for {' and '.join(sorted(special))} (COMPOSE_PROFILES)" if special else ""
+        raise InputError(f"clients is {clients}; it must be at least {max(1, len(special))}{profiles}")
     return clients - len(special)
 
 
 def compose_command() -> list[str]:
-    """`docker compose`, or docker-compose 1.29, once an engine answers."""
+    """The Compose of this machine, once an engine answers."""
     docker = shutil.which("docker")
     if docker is None:
         raise RunFailedError("there is no Docker engine: no command docker. Install Docker, or run with --on processes")
@@ -94,6 +112,11 @@ def compose_command() -> list[str]:
         told(asked, ASK_SECONDS)
     except RunFailedError as error:
         raise RunFailedError(f"no Docker engine answers: {error}. Start it, or run with --on processes") from None
+    return compose_of(docker)
+
+
+def compose_of(docker: str) -> list[str]:
+    """`docker compose`, or docker-compose 1.29; raises RunFailedError where there is neither."""
     try:
         told([docker, "compose", "version"], ASK_SECONDS)
     except RunFailedError:
@@ -137,8 +160,9 @@ def federation(compose: Compose, clients: int, console: Console) -> Iterator[str
 def stand(clients: int | None, console: Console) -> None:
     """Bring a federation up that stays."""
     nodes = DEFAULT_CLIENTS if clients is None else clients
+    plain(nodes, os.environ.get("COMPOSE_PROFILES", ""))  # refused before an engine is asked
     with console.status("building and starting the containers (minutes, the first time)"):
-        Compose().up(nodes)
+        starting().up(nodes)
     said = f"{nodes} nodes are up: `qflock run RECIPE --clients {nodes} --on compose`, and `qflock down` at the end"
     console.print(said, highlight=False, soft_wrap=True)
 

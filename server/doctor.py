@@ -18,7 +18,9 @@ import psutil
 
 from data import divided, images
 from data.assets import MINILM, REVIEWS, SMOLLM2, Asset, cache_folder
+from server.containers import compose_of
 from server.page import Column, Sheet
+from strategies.failure import RunFailedError
 from strategies.wire import FLOWER
 
 State = Literal["works", "missing", "wrong", "optional"]
@@ -99,18 +101,21 @@ def room() -> Iterable[Finding]:
     yield Finding(
         "free memory", "wrong" if short else "works", f"{free:.1f} GB of {psutil.virtual_memory().total / GB:.1f}", fix
     )
-    for what, path in (("disk of the cache", cache_folder()), ("disk of runs", Path.cwd())):
+    disks = (
+        ("disk of the cache", cache_folder(), "free some, or set QFLOCK_CACHE to a folder elsewhere"),
+        ("disk of runs", Path.cwd(), "free some, or name a folder elsewhere with --runs-dir"),
+    )
+    for what, path, remedy in disks:
         free = shutil.disk_usage(existing(path)).free / GB
         short = free < ROOM_GB
-        fix = "free some, or set QFLOCK_CACHE elsewhere" if short else ""
-        yield Finding(what, "wrong" if short else "works", f"{free:.1f} GB free at {path}", fix)
+        yield Finding(what, "wrong" if short else "works", f"{free:.1f} GB free at {path}", remedy if short else "")
 
 
 def assets() -> Iterable[Finding]:
     """What is fetched once and kept."""
     uses: tuple[tuple[Asset, str], ...] = (
-        (REVIEWS, "qflock data reviews"),
-        (MINILM, "qflock run reviews"),
+        (REVIEWS, "qflock data llm-qfl-reviews"),
+        (MINILM, "qflock run llm-qfl-reviews"),
         (SMOLLM2, "qflock run llm-qfl-reviews"),
     )
     for asset, command in uses:
@@ -132,7 +137,7 @@ def corpora() -> Iterable[Finding]:
 
 
 def docker() -> Iterable[Finding]:
-    """Whether an engine answers."""
+    """Whether an engine answers, and what starts several containers on it."""
     if not shutil.which("docker"):
         yield Finding(
             "Docker", "optional", "not installed; nodes in containers need it", "https://docs.docker.com/engine/install"
@@ -151,6 +156,11 @@ def docker() -> Iterable[Finding]:
         yield Finding("Docker", "optional", f"no engine answers: {why}", "start it, or let this user talk to it")
         return
     yield Finding("Docker", "works", f"engine {ran.stdout.strip()}")
+    try:
+        yield Finding("Docker Compose", "works", " ".join(compose_of("docker")))
+    except RunFailedError as error:
+        lacking, _, remedy = str(error).partition(": ")
+        yield Finding("Docker Compose", "optional", f"{lacking}; nodes in containers need it", remedy)
 
 
 def quantum_account() -> Iterable[Finding]:

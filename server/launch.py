@@ -12,7 +12,7 @@ from rich.console import Console
 from recipes.schema import Recipe
 from recipes.section import InputError
 from server.checkpoint import newest
-from server.containers import Compose, run_contained
+from server.containers import run_contained, starting
 from server.flower import OwnLink, end, environment, keep_log, started_for, status, submit, superlink
 from server.ledger import Ledger
 from server.links import HERE, named
@@ -39,7 +39,7 @@ def launch(
     if secure and on != "processes":
         raise InputError(f"--secure is for --on processes; {SECURED.get(on, SECURED_BY_NAME.format(on))}")
     link = None if on in HERE else link_of(named(on))
-    compose = Compose() if on == "compose" else None
+    compose = starting() if on == "compose" else None
     if link is None:
         with console.status("reading the corpus"):
             ready(recipe, fetch=True)  # fail before anything starts; of another machine's files we know nothing

@@ -14,6 +14,7 @@ from server.drawing import Drawing, element
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1b1b1f;--page:#fff;--soft:#f3f1f8;--line:#d5d0e0;--mark:#6a3fd6;--warn:#9a4a00}
@@ -86,15 +87,21 @@ class Sheet:
         ]
         return f"**{self.caption}**\n\n" + "\n".join(rows) + "\n"
 
-    def terminal(self) -> "Table":
-        """For a console."""
+    def terminal(self, width: int) -> "Table | Text":
+        """For a console: a table where all rows fit on a line each, else row by row, so that no word is broken."""
+        from rich.cells import cell_len
         from rich.table import Table
+        from rich.text import Text
 
+        cells, heads = self.cells(), [column.head for column in self.columns]
+        if sum(max(map(cell_len, column)) + 3 for column in zip(heads, *cells, strict=True)) + 1 > width:
+            said = [[f"{head}: {cell}" for head, cell in zip(heads, row, strict=True) if cell] for row in cells]
+            return Text("\n\n".join([self.caption, *map("\n".join, said)]))
         drawn = Table(title=self.caption, title_justify="left")
         for column in self.columns:
-            drawn.add_column(column.head, justify="left" if column.write is None else "right", overflow="fold")
-        for row in self.cells():
-            drawn.add_row(*row)
+            drawn.add_column(column.head, justify="left" if column.write is None else "right")
+        for row in cells:
+            drawn.add_row(*map(Text, row))
         return drawn
 
     def csv(self) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data.whole import write_whole
+from recipes.section import InputError
 from server.compare import points
 from server.drawing import Drawing, save
 from server.ledger import Line
@@ -35,11 +36,13 @@ def report(folder: Path, ending: Line | None = None, *, apart: bool = False) -> 
 
     `ending` is the line that the ledger will end with in a moment.
     """
+    home = folder / FILES
+    if apart and home.exists() and not home.is_dir():
+        raise InputError(f"{home} is a file where the folder of figures and tables goes: move it")
     known = record(folder, ending)
     drawings, tables = list(of_run(known)), sheets(known)
     write_whole(folder / FILE, whole(known, drawings, tables).encode(), durable=False)
     if apart:
-        home = folder / FILES
         home.mkdir(exist_ok=True)
         for drawing in drawings:
             save(drawing, home)

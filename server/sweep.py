@@ -147,7 +147,16 @@ def asked_for(folder: Path) -> list[dict[str, str]]:
         raise InputError(f"{file} is damaged ({error}): {again}") from None
     if schema != SCHEMA:
         raise InputError(f"{file} has schema {schema}, this qflock reads {SCHEMA}: {again}")
-    return list(runs)
+    if not (isinstance(runs, list) and all(map(sound, runs))):
+        raise InputError(f"{file} is damaged (a run is without its digest or its label): {again}")
+    if not runs:
+        raise InputError(f"{file} asks for no run: {again}")
+    return runs
+
+
+def sound(run: object) -> bool:
+    """Whether an entry of a sweep.json has what is read of it."""
+    return isinstance(run, dict) and all(isinstance(run.get(key), str) for key in ("digest", "label"))
 
 
 @lru_cache(maxsize=4096)  # a sweep asks about all its runs twice a second

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+from rich.console import Console
 
 import server.folder
 from deploy import node, operator, submit
@@ -20,9 +21,10 @@ from deploy.authority import furnish
 from recipes.load import load
 from recipes.section import InputError
 from server import containers, links
-from server.containers import Compose, compose_command, contents, owned, plain
+from server.containers import Compose, compose_command, contents, owned, plain, stand, starting
 from server.flower import Link
 from server.folder import new_folder
+from server.launch import launch
 from strategies.failure import RunFailedError
 
 LINK = Link("qflock", {})
@@ -90,8 +92,20 @@ def test_a_node_of_a_profile_takes_the_place_of_another(profiles, left):
 
 @pytest.mark.parametrize(("clients", "profiles"), [(0, ""), (1, "gpu,ibm")])
 def test_a_federation_of_fewer_nodes_than_its_profiles_is_refused(clients, profiles):
-    with pytest.raises(InputError, match=f"{clients} clients"):
+    with pytest.raises(InputError, match=f"^clients is {clients}; it must be at least"):
         plain(clients, profiles)
+
+
+@pytest.mark.usefixtures("path")
+def test_too_few_nodes_are_refused_before_an_engine_is_asked(told, monkeypatch):
+    for clients in ("0", "-3"):
+        code, said = told("up", "--clients", clients)
+        assert (code, f"{clients} is not in the range" in said) == (2, True)
+    monkeypatch.setenv("COMPOSE_PROFILES", "gpu,ibm")
+    assert told("up", "--clients", "1") == (
+        2,
+        "error: clients is 1; it must be at least 2, with a node each for gpu and ibm (COMPOSE_PROFILES)\n",
+    )
 
 
 def test_a_run_travels_whole_but_for_its_lock_and_becomes_the_users(tmp_path):
@@ -139,13 +153,50 @@ def test_a_place_stays_taken_through_exec_as_a_node_begins(tmp_path):
     process.wait()
 
 
-def test_a_node_with_a_file_of_its_own_begins_with_it(tmp_path, monkeypatch):
+def test_a_node_with_a_file_of_its_own_begins_with_it_and_says_so(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
     for name, value in (("SUPERLINK", "superlink:8000"), ("AUTHORITY", "ca.crt"), ("NODES", str(tmp_path))):
         monkeypatch.setenv(f"QFLOCK_{name}", value)
     assert node.command(1, tmp_path / "key")[-1] == "partition-id=1"
     (tmp_path / "client-001.yaml").write_text("executor: exact\n")
     assert node.command(1, tmp_path / "key")[-1] == f'partition-id=1 node="{tmp_path}/client-001.yaml"'
     assert node.command(0, tmp_path / "key")[-1] == "partition-id=0"
+    assert [one.getMessage() for one in caplog.records] == [
+        f"there is no {tmp_path}/client-001.yaml: this node follows the recipe",
+        f"this node chooses as {tmp_path}/client-001.yaml says",
+        f"there is no {tmp_path}/client-000.yaml: this node follows the recipe",
+    ]
+
+
+@pytest.mark.parametrize("name", containers.MOUNTED)
+def test_a_folder_that_is_none_is_refused_before_an_engine_is_asked_and_not_in_the_way_of_the_end(
+    name, path, tmp_path, monkeypatch
+):
+    (tmp_path / "file").touch()
+    for wrong in ("nowhere", "file"):
+        monkeypatch.setenv(name, str(tmp_path / wrong))
+        for begin in (
+            lambda: stand(3, Console()),
+            lambda: launch(load("noop"), lambda: tmp_path / "run", on="compose", secure=False),
+        ):
+            with pytest.raises(InputError, match=rf"{name} is {tmp_path}/{wrong}, which is no folder: name one"):
+                begin()
+    program(path, "docker", "exit 0")
+    Compose().down()
+
+
+@pytest.mark.parametrize("odd", ["client-1.yaml", "client-0001.yaml", "node.yaml", "client-001.yml", "Client-001.yaml"])
+def test_a_nodes_file_that_no_node_would_read_is_refused(odd, path, tmp_path, monkeypatch):
+    nodes = tmp_path / "nodes"
+    nodes.mkdir()
+    monkeypatch.setenv("QFLOCK_NODES", str(nodes))
+    for name in ("client-000.yaml", "client-017.yaml", "rows.tsv"):
+        (nodes / name).touch()
+    program(path, "docker", "exit 0")
+    assert starting().env["QFLOCK_NODES"] == str(nodes)
+    (nodes / odd).touch()
+    with pytest.raises(InputError, match=f"^QFLOCK_NODES holds {odd}, which no node would read"):
+        starting()
 
 
 def test_a_key_counts_once_the_operator_wrote_down_that_very_key(tmp_path, monkeypatch):

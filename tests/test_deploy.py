@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from deploy.authority import furnish
+from recipes.load import load
 from server.containers import USER
 
 ROOT = Path(__file__).parent.parent
@@ -111,6 +112,24 @@ def test_a_unit_starts_a_script_that_is_here_and_starts_it_again(unit):
     assert (service["Restart"], service["User"], service["NoNewPrivileges"]) == ("always", "qflock", "yes")
     assert service["ProtectSystem"] == "strict"
     assert parser["Install"]["WantedBy"] == "multi-user.target"
+
+
+def test_the_operators_folder_of_keys_is_the_one_it_says_and_is_there_before_keys_are_copied():
+    (unit,) = (one.read_text() for one in UNITS if one.stem == "qflock-operator")
+    (enrolled,) = re.findall(r"QFLOCK_ENROLLED=(\S+)", unit)
+    assert f"the keys of {enrolled}." in unit.splitlines()[0]
+    guide = (ROOT / "deploy" / "README.md").read_text()
+    (block,) = (one for one in re.findall(r"```sh\n(.*?)```", guide, flags=re.DOTALL) if f" {enrolled}/" in one)
+    assert re.search(rf"^install -d \S+ qflock .*{enrolled} .*\ncp \S+ {enrolled}/$", block, flags=re.MULTILINE)
+
+
+def test_every_demo_of_the_guide_can_be_run_has_a_twin_and_learns_for_as_long_as_it_needs():
+    guide = (ROOT / "deploy" / "README.md").read_text()
+    demos = re.findall(r"make demo RECIPE=([\w-]+)(?: SET=\"(.*?)\")?", guide)
+    assert len(demos) == 4
+    for name, changes in demos:
+        assert load(name, changes.split()).student.twin
+        assert name != "qd-llm-topic" or "rounds=" not in changes
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="this machine has no systemd-analyze")

@@ -1,12 +1,15 @@
 """What the doctor says of machines that lack something."""
 
+import re
 import subprocess
 
 import pytest
 
 from quantum.account import NoAccountError
 from quantum.paid import HardwareError
+from recipes.load import shipped
 from server import doctor
+from server.cli import command
 from server.doctor import CHECKS, examined
 
 
@@ -43,7 +46,10 @@ def test_a_docker_engine_that_is_silent_or_dead_is_told_apart(monkeypatch):
         return lambda words, **_: subprocess.CompletedProcess(words, code, out, err)
 
     monkeypatch.setattr(doctor.subprocess, "run", ran(0, "29.1\n", ""))
-    assert (only(doctor.docker).state, only(doctor.docker).found) == ("works", "engine 29.1")
+    assert [(one.state, one.found) for one in doctor.docker()] == [
+        ("works", "engine 29.1"),
+        ("works", "docker compose"),
+    ]
     monkeypatch.setattr(doctor.subprocess, "run", ran(1, "", "permission denied\n"))
     assert only(doctor.docker).found == "no engine answers: permission denied"
 
@@ -54,11 +60,39 @@ def test_a_docker_engine_that_is_silent_or_dead_is_told_apart(monkeypatch):
     assert only(doctor.docker).state == "wrong"
 
 
+@pytest.mark.parametrize(("older", "state"), [("/bin/docker-compose", "works"), (None, "optional")])
+def test_an_engine_without_its_plugin_needs_the_older_compose(older, state, monkeypatch):
+    def ran(words, **_):
+        return subprocess.CompletedProcess(words, int("compose" in words), "29.1\n", "no such command")
+
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: older if name == "docker-compose" else f"/bin/{name}")
+    monkeypatch.setattr(doctor.subprocess, "run", ran)
+    engine, compose = doctor.docker()
+    assert engine.state == "works"
+    assert (compose.what, compose.state, compose.fix == "") == ("Docker Compose", state, older is not None)
+    assert compose.found == (older or "this Docker has no Compose; nodes in containers need it")
+
+
+def test_every_command_of_ours_in_a_remedy_is_one_and_its_recipe_is_shipped(monkeypatch, tmp_path):
+    monkeypatch.setenv("QFLOCK_CACHE", str(tmp_path))
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    monkeypatch.setattr("quantum.account.cloud", lambda batch: (_ for _ in ()).throw(NoAccountError("none")))
+    ours = [line for *_, fix in examined().rows for line in re.findall(r"qflock \S+ \S+", fix)]
+    assert len(ours) == 3
+    for line in ours:
+        _, name, recipe = line.split()
+        assert name in [(one.name or one.callback.__name__) for one in command.registered_commands]
+        assert recipe in shipped()
+
+
 def test_too_little_memory_or_disk_is_wrong(monkeypatch, tmp_path):
     monkeypatch.setenv("QFLOCK_CACHE", str(tmp_path))
     monkeypatch.setattr(doctor, "ROOM_GB", 1e9)
     monkeypatch.setattr(doctor, "MEMORY_GB", 1e9)
-    assert [one.state for one in doctor.room()] == ["wrong"] * 3
+    _, cache, runs = found = list(doctor.room())
+    assert [one.state for one in found] == ["wrong"] * 3
+    assert ("QFLOCK_CACHE" in cache.fix, "--runs-dir" in cache.fix) == (True, False)
+    assert ("QFLOCK_CACHE" in runs.fix, "--runs-dir" in runs.fix) == (False, True)
 
 
 @pytest.mark.parametrize(("error", "state"), [(NoAccountError("none"), "optional"), (HardwareError("no way"), "wrong")])

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from bench import faults
 from strategies.faults import unusable, wrong_arrays
 from strategies.messages import Report
 
@@ -84,6 +85,25 @@ def test_a_client_without_a_teacher_has_no_fault():
 def test_a_sound_update_has_no_fault(theta, examples, loss):
     report = replace(SOUND, arrays=EXPECTED | {"theta": theta}, examples=examples, student_loss=loss)
     assert unusable(report, EXPECTED) is None
+
+
+@pytest.mark.parametrize("number", faults.TOLD)
+def test_a_node_after_a_fault_passes_only_when_it_is_back_where_it_has_no_other(number):
+    client = next(client for client, script in faults.SCRIPT.items() if number in script)
+    wanted = faults.TOLD[number][1]
+
+    def line(*admitted, **failed):
+        return {"arms": {"student": {"admitted": list(admitted)}}, "failed": failed}
+
+    everyone = range(faults.CLIENTS - 1)
+    others = [one for one in everyone if one != client]
+    without = line(*others, **{str(client): wanted})
+    back, gone = ({number: without, number + 1: line(*after)} for after in (everyone, others))
+    due = number + 1 not in faults.SCRIPT[client]
+    assert faults.told(number, back, whole=True)["passed"] == due
+    assert faults.told(number, gone, whole=True)["passed"] == (not due)
+    assert f"client {client} is back in round {number + 1}" in faults.told(number, back, whole=True)["happened"]
+    assert number < faults.ROUNDS
 
 
 @given(table=arrays(np.float64, (3, 3)))

@@ -228,4 +228,20 @@ def test_the_live_page_follows_a_run_and_leaves_the_reader_where_he_is(browser, 
         browser.until("document.querySelector('#classes') && document.body.innerText.includes('completed')")
         assert browser.js(FOCUSED)[:2] == was[:2]
         assert abs(browser.js("document.activeElement.getBoundingClientRect().top") - place) < 400
-    browser.until("document.getElementById('news').textContent.includes('has ended')")
+    browser.until("document.getElementById('news').textContent === 'no answer, asking again'")
+
+
+def test_the_live_page_says_why_there_is_none_and_reads_on_when_there_is_one_again(browser, run, monkeypatch):
+    def broken(known):
+        raise ValueError("no <b>picture</b>")
+
+    with watched(run) as address:
+        browser.open(address)
+        browser.until("document.getElementById('news').textContent.startsWith('Read at')")
+        before = browser.js("document.getElementById('news').textContent")
+        with monkeypatch.context() as patched:
+            patched.setattr("server.serve.sheets", broken)
+            os.utime(run / "rounds.jsonl", (0, 0))
+            said = "no page can be made: ValueError: no <b>picture</b>; asking again"
+            browser.until(f"document.getElementById('news').textContent === '{said}'")
+        browser.until(f"document.getElementById('news').textContent === '{before}'")

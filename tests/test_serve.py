@@ -29,7 +29,7 @@ def followed(tmp_path, run_of):
                 with urlopen(asked, timeout=20) as reply:
                     return reply.status, reply.headers, reply.read().decode()
             except HTTPError as error:
-                return error.code, error.headers, ""
+                return error.code, error.headers, error.read().decode()
 
         try:
             yield folder, ask
@@ -50,6 +50,20 @@ def test_the_page_is_the_report_of_now_and_is_sent_again_only_when_it_is_another
     assert status == 200
     assert later["ETag"] != headers["ETag"]
     assert "without a last word" not in text
+
+
+def test_a_page_that_cannot_be_made_is_its_reason_and_one_line_until_it_can(followed, monkeypatch, caplog):
+    def broken(known):
+        raise ValueError("no\nfont")
+
+    _, ask = followed
+    with monkeypatch.context() as patched:
+        patched.setattr("server.serve.sheets", broken)
+        status, headers, text = ask()
+    assert (status, text) == (500, "no page can be made: ValueError: no font")
+    assert headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert [one.getMessage() for one in caplog.records] == [text]
+    assert ask()[0] == 200
 
 
 def test_nothing_else_is_served_and_nobody_who_asks_for_another_machine(followed):

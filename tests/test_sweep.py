@@ -233,6 +233,11 @@ def test_a_sweep_that_has_begun_cannot_be_compared(sweep, run_of, quiet):
         ("[]", "is damaged "),
         ('{"schema": 1}', r"is damaged \('runs'\)"),
         ('{"schema": 2, "runs": []}', "has schema 2, this qflock reads 1"),
+        ('{"schema": 1, "runs": []}', "asks for no run"),
+        ('{"schema": 1, "runs": 7}', "is damaged "),
+        ('{"schema": 1, "runs": ["a"]}', "is damaged "),
+        ('{"schema": 1, "runs": [{"label": "seed=0"}]}', r"is damaged \(a run is without its digest or its label\)"),
+        ('{"schema": 1, "runs": [{"digest": "abc"}]}', r"is damaged \(a run is without its digest or its label\)"),
     ],
 )
 def test_a_sweep_file_that_cannot_be_read_is_one_line(text, why, tmp_path):

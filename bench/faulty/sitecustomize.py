@@ -30,7 +30,7 @@ def faulty(app: ClientApp, message: Message, context: Context) -> Message:
     mine = faults.get(str(context.node_config.get("partition-id")), {})
     fault = mine.get(str(said["round"])) if said["kind"] == "train" else None
     if fault == "full":
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # no file grows by a byte
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # no file grows by a byte until this process ends
     reply = answer(app, message, context)
     if fault == "slow":
         time.sleep(SLOW_SECONDS)
