@@ -16,7 +16,6 @@ from recipes.section import InputError
 if TYPE_CHECKING:
     from server.page import Sheet
 
-WIDE = 200  # letters
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="a shipped recipe's name, or a YAML file")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change one key; repeatable")]
 ClientsOption = Annotated[int | None, typer.Option(help="how many clients, instead of the recipe's")]
@@ -393,9 +392,7 @@ def doctor() -> None:
 
 
 def tell(sheet: "Sheet") -> None:
-    """Print a sheet; a file or a pipe is as wide as a wide terminal."""
+    """Print a sheet; the terminal breaks long lines, which are whole when copied."""
     from rich.console import Console
 
-    console = Console()
-    width = console.width if console.is_terminal else WIDE
-    Console(width=width).print(sheet.terminal(width), soft_wrap=True)
+    Console().print(sheet.terminal(), soft_wrap=True)

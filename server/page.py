@@ -8,12 +8,11 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from server.drawing import Drawing, element
 
 if TYPE_CHECKING:
-    from rich.table import Table
     from rich.text import Text
 
 STYLE = """
@@ -47,12 +46,16 @@ CAPTION = 200  # letters; what is longer is only for who does not see the figure
 Write = Callable[[Any], str]
 
 
+Place = Literal["above", "aligned", "last", "below"]
+
+
 @dataclass(frozen=True)
 class Column:
     """A head, and how its values are written; None stays blank."""
 
     head: str
     write: Write | None = None  # None: words
+    place: Place = "aligned"  # on a terminal: in a column, at the end of the line, on a line below it or above its like
 
     def cell(self, value: Any) -> str:
         return "" if value is None or value != value else self.write(value) if self.write else str(value)
@@ -87,22 +90,27 @@ class Sheet:
         ]
         return f"**{self.caption}**\n\n" + "\n".join(rows) + "\n"
 
-    def terminal(self, width: int) -> "Table | Text":
-        """For a console: a table where all rows fit on a line each, else row by row, so that no word is broken."""
-        from rich.cells import cell_len
-        from rich.table import Table
+    def terminal(self) -> "Text":
+        """For a console: short columns in line, a long one at the end of its line, so that what is copied is whole."""
         from rich.text import Text
 
+        placed: dict[Place, list[int]] = {place: [] for place in get_args(Place)}
+        for number, column in enumerate(self.columns):
+            placed[column.place].append(number)
         cells, heads = self.cells(), [column.head for column in self.columns]
-        if sum(max(map(cell_len, column)) + 3 for column in zip(heads, *cells, strict=True)) + 1 > width:
-            said = [[f"{head}: {cell}" for head, cell in zip(heads, row, strict=True) if cell] for row in cells]
-            return Text("\n\n".join([self.caption, *map("\n".join, said)]))
-        drawn = Table(title=self.caption, title_justify="left")
-        for column in self.columns:
-            drawn.add_column(column.head, justify="left" if column.write is None else "right")
-        for row in cells:
-            drawn.add_row(*map(Text, row))
-        return drawn
+        width = {k: max(len(row[k]) for row in (heads, *cells)) for k in placed["aligned"]}
+        room = sum(width.values()) + 2 * len(width)
+        told = Text(f"{self.caption}\n", style="bold")
+        above: list[str] = []
+        for row in (heads, *cells):
+            if row is not heads and (here := [row[k] for k in placed["above"]]) != above:
+                above = here
+                told.append(f"\n{' '.join(here)}\n", "bold")
+            sides = [row[k].ljust(w) if self.columns[k].write is None else row[k].rjust(w) for k, w in width.items()]
+            told.append(f"{'  '.join([*sides, *(row[k] for k in placed['last'])]).rstrip()}\n", "not bold")
+            for k in placed["below"]:
+                told.append(f"{' ' * room}{row[k]}\n" if row[k] and row is not heads else "", "not bold dim")
+        return told
 
     def csv(self) -> str:
         """Numbers in full."""

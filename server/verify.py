@@ -67,10 +67,11 @@ def verify(runs_dir: Path) -> Sheet:
         ours = measured(one.measure, runs_dir)
         said = f"{one.source}; {one.note}" if one.note else one.source
         rows.append([one.paper, one.claim, one.published, ours, one.verdict(ours), said, one.command])
-    heads = (Column("paper"), Column("claim"), Column("theirs", short), Column("ours", short))
-    return Sheet(
-        "verify", "three papers, claim by claim", (*heads, *map(Column, ("verdict", "source", "command"))), rows
+    heads = (
+        *(Column("paper", place="above"), Column("claim", place="last"), Column("theirs", short)),
+        *(Column("ours", short), Column("verdict"), Column("source", place="below"), Column("command", place="below")),
     )
+    return Sheet("verify", "three papers, claim by claim", heads, rows)
 
 
 def measured(measure: dict[str, Any], runs_dir: Path) -> float | None:

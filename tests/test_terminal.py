@@ -1,6 +1,7 @@
 """A sheet on a terminal, or in a pipe: no word of it is broken, so what one would copy is whole."""
 
 import io
+import re
 
 import pytest
 from hypothesis import given
@@ -12,35 +13,47 @@ from server.cli import command
 from server.page import Column, Sheet
 from server.verify import claims
 
+PLACES = (Column("what"), Column("found", place="last"), Column("of", place="above"), Column("fix", place="below"))
 words = st.text(st.sampled_from("abc …=[]/'"), min_size=1, max_size=60).map(str.strip)
 
 
-def printed(sheet, width):
+def printed(sheet):
     file = io.StringIO()
-    Console(file=file, width=width).print(sheet.terminal(width), soft_wrap=True)
+    Console(file=file, width=20).print(sheet.terminal(), soft_wrap=True)
     return file.getvalue()
 
 
-@given(rows=st.lists(st.tuples(words, words, words), min_size=1, max_size=4), width=st.integers(20, 220))
-def test_every_cell_is_whole_and_a_table_fits(rows, width):
-    said = printed(Sheet("s", "title", tuple(map(Column, ("what", "found", "fix"))), rows), width)
-    assert all(cell in said for row in rows for cell in row)
-    if "┏" in said:
-        assert max(map(len, said.splitlines())) <= width
+@given(rows=st.lists(st.tuples(words, words, words, words), min_size=1, max_size=4))
+def test_every_cell_is_whole(rows):
+    said = printed(Sheet("s", "title", PLACES, rows)).splitlines()
+    assert all(any(cell in line for line in said) for row in rows for cell in row)
 
 
 def test_brackets_are_no_style():
-    for width in (20, 200):
-        assert "pip install 'flwr[simulation]'" in printed(
-            Sheet("s", "t", [Column("fix")], [["pip install 'flwr[simulation]'"]]), width
-        )
+    assert "pip install 'flwr[simulation]'" in printed(
+        Sheet("s", "t", [Column("fix")], [["pip install 'flwr[simulation]'"]])
+    )
 
 
-def test_what_fits_is_a_table_and_one_letter_less_is_not():
-    sheet = Sheet("s", "title", (Column("what"), Column("share", "{:.2f}".format)), [("one", 0.5), ("three", None)])
-    wide = printed(sheet, 17)
-    assert wide.splitlines()[1] == "┏━━━━━━━┳━━━━━━━┓"
-    assert printed(sheet, 16) == "title\n\nwhat: one\nshare: 0.50\n\nwhat: three\n"
+def test_short_columns_stand_in_line_and_what_is_said_of_several_rows_is_said_once():
+    share = Column("share", "{:.2f}".format)
+    rows = [("one", "yes", "A", "mend it", 0.5), ("three", "", "A", "", None), ("four", "so", "B", "", 10.0)]
+    assert (
+        printed(Sheet("s", "title", (*PLACES, share), rows))
+        == """\
+title
+what   share  found
+
+A
+one     0.50  yes
+              mend it
+three
+
+B
+four   10.00  so
+
+"""
+    )
 
 
 @pytest.mark.parametrize("env", [{"TTY_COMPATIBLE": "1"}, {}], ids=["terminal", "pipe"])
@@ -48,6 +61,6 @@ def test_every_command_of_a_claim_can_be_copied_from_80_columns(env, tmp_path, m
     monkeypatch.setattr("server.verify.measured", lambda *_: None)
     done = CliRunner().invoke(command, ["verify", "--runs-dir", str(tmp_path)], env={"COLUMNS": "80", **env})
     assert done.exit_code == 0
-    lines = done.output.splitlines()
+    lines = re.sub("\x1b\\[\\d*m", "", done.output).splitlines()
     for one in claims():
-        assert f"command: {one.command}" in lines
+        assert one.command in [line.strip() for line in lines]
