@@ -215,3 +215,11 @@ def test_distill_is_a_run_whose_one_client_holds_all_rows(monkeypatch, told):
     assert (recipe.clients, recipe.min_reports, recipe.rounds, recipe.seed) == (1, 1, 2, 3)
     assert recipe.optimiser.epochs == 1  # of 4 of each of four clients, who hold a quarter of the rows
     assert recipe.data.partition == "iid"
+
+
+@pytest.mark.parametrize("few", ["topic", "senti", "stega", "reviews-5"])
+def test_a_client_of_twenty_takes_as_many_steps_an_epoch_as_one_of_five(few):
+    five, twenty = load_recipe(f"qd-llm-{few}"), load_recipe(f"qd-llm-{few.removesuffix('-5')}-20")
+    assert (five.clients, twenty.clients) == (5, 20)
+    assert five.clients * five.optimiser.batch == twenty.clients * twenty.optimiser.batch
+    assert replace(twenty.optimiser, batch=five.optimiser.batch) == five.optimiser
