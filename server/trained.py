@@ -26,6 +26,7 @@ from recipes.load import load
 from recipes.schema import UNSTAGED, Recipe
 from recipes.section import InputError
 from server.checkpoint import newest
+from server.ledger import lines
 from server.ready import models
 from strategies.state import State
 from teacher.encoders import encoder
@@ -63,7 +64,7 @@ def trained(folder: Path) -> Trained:
         raise InputError(
             f"{folder} has no checkpoint yet: no round of it has ended. Go on with: qflock resume {folder}"
         )
-    classes = load_corpus(recipe.data, recipe.seed).classes
+    classes = classes_of(folder, recipe)
     arms = models(recipe, len(classes))
     for name, arm in arms.items():
         made, found = ({key: a.shape for key, a in one.items()} for one in (arm.initial(0), state.arms[name].arrays))
@@ -73,6 +74,18 @@ def trained(folder: Path) -> Trained:
                 f"of {made}: give back the data that it was trained on"
             )
     return Trained(recipe, state, arms, classes)
+
+
+def classes_of(folder: Path, recipe: Recipe) -> list[str]:
+    """Of the corpus that the run began with: renamed labels would name its answers wrongly."""
+    corpus = load_corpus(recipe.data, recipe.seed)
+    began = next((line["corpus"]["digest"] for line in lines(folder) if "corpus" in line), corpus.digest)  # old: none
+    if corpus.digest != began:
+        raise InputError(
+            f"{folder} was trained on {recipe.data.corpus} with digest {began}, and what is there now has "
+            f"{corpus.digest}, other rows or labels: give back the data that it was trained on"
+        )
+    return corpus.classes
 
 
 def predicted(run: Trained, texts: Sequence[str], spec: str, shots: int, *, mitigate: bool = False) -> Table:
