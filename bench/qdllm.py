@@ -27,7 +27,7 @@ from bench.inside import Inside
 from bench.machine import facts, nothing_kept, wide_console
 from bench.memory import Growth
 from bench.rivals import NOT_RUN, RIVALS, Fitted, Task
-from bench.study import over, write
+from bench.study import commits, over, write
 from client.lessons import attend
 from client.participant import Participant
 from client.round import train
@@ -46,6 +46,7 @@ RESULTS = Path(__file__).parent / "results" / "qdllm.json"
 PUBLISHED = Path(__file__).parent / "qd-llm-published.csv"
 CORPORA = {"topic": "thematic", "senti": "emotion", "stega": "hiding"}  # ours → the paper's
 SEEDS = 5
+PACKAGES = ("torch", "qiskit", "scikit-learn", "transformers")
 CENTRAL = ("clients=1", "min_reports=1", "data.partition=iid", "optimiser.epochs=1")
 ARMS = {"student": "student: 11 qubits", "twin": "linear twin: the same without its circuit"}
 METRICS = ("accuracy", "precision", "recall", "f1")  # the last three macro
@@ -88,23 +89,36 @@ def main() -> None:
 def measure(
     corpora: Sequence[str], seeds: int, changes: Sequence[str], path: Path, say: Callable[[str], None] = print
 ) -> Results:
-    """Every corpus at every seed, written down one by one; what this commit measured before is not measured again."""
-    results = {"schema": 1, **facts(("torch", "qiskit", "scikit-learn", "transformers")), "changes": list(changes)}
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    same = all(before.get(key) == results[key] for key in ("commit", "changes", "packages"))
-    results["corpora"] = before["corpora"] if same else {}
+    """Every corpus at every seed, written down one by one; what is there of the same recipe and packages stays."""
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"corpora": {}}
+    results: Results = {"schema": 1, "corpora": by_corpus(before)}
     for corpus in corpora:
-        digest = load_recipe(f"qd-llm-{corpus}", [*CENTRAL, *changes]).digest()
-        found = results["corpora"].setdefault(corpus, {"recipe_digest": digest, "rows": {}})
+        head, every = facts(PACKAGES), [*CENTRAL, *changes]
+        digest = load_recipe(f"qd-llm-{corpus}", every).digest()
+        found = results["corpora"].get(corpus, {})
+        if (found.get("recipe_digest"), found.get("packages")) != (digest, head["packages"]):
+            found = {"recipe": f"qd-llm-{corpus}", "changes": every, "recipe_digest": digest, "rows": {}}
+        results["corpora"][corpus] = found
         done = max(map(len, found["rows"].values()), default=0)
         for seed in range(done, seeds):
-            recipe = load_recipe(f"qd-llm-{corpus}", [*CENTRAL, *changes, f"seed={seed}"])
-            run = rows(recipe)
+            run = rows(load_recipe(f"qd-llm-{corpus}", [*every, f"seed={seed}"]))
             say(f"{corpus}  seed {seed}  " + "  ".join(f"{n[:12]} {r['accuracy']:.3f}" for n, r in run.items()))
             for name, one in run.items():
                 found["rows"].setdefault(name, []).append(one)
+            earlier = [{"commit": found["commit"]}] if "commit" in found else []
+            found |= head | {"commit": commits({"rows": [*earlier, head]})}
             write(results, path)
     return results
+
+
+def by_corpus(results: Results) -> dict[str, Results]:
+    """Corpus → its rows and all that they depend on; files of old have one head for all corpora."""
+    head = {key: value for key, value in results.items() if key not in ("schema", "changes", "corpora")}
+    changes = [*CENTRAL, *results.get("changes", [])]
+    return {
+        corpus: {"recipe": f"qd-llm-{corpus}", "changes": changes, **head, **found}
+        for corpus, found in results["corpora"].items()
+    }
 
 
 def rows(recipe: Recipe) -> dict[str, Row]:
@@ -274,20 +288,21 @@ def size_of(method: str) -> str:
 def note(results: Results) -> str:
     """What the tables say and what differs from the paper."""
     said = []
-    for corpus, found in results["corpora"].items():
+    for corpus, found in by_corpus(results).items():
         student, twin = ([one["accuracy"] for one in found["rows"][ARMS[name]]] for name in ("student", "twin"))
         pair = difference(student, twin)
         bounds = pair.t_interval
         between = f"95% interval {100 * bounds[0]:+.1f} to {100 * bounds[1]:+.1f}; " if bounds else ""
         shown = "" if pair.shown else ", no difference shown"
         said.append(
-            f"{corpus}: student less twin {100 * pair.mean:+.1f} points ({between}{over([len(student)])}){shown}"
+            f"{corpus}: student less twin {100 * pair.mean:+.1f} points ({between}{over([len(student)])}){shown}; "
+            f"qflock {found['commit']}, load {found['machine']['load']}"
         )
     adapters = [float(one["accuracy"]) / 1e6 for one in published("Table 3", method="LoRA parameters")]
     least, most = min(adapters), max(adapters)
     rest = "; ".join(f"{name}: {why}" for name, why in NOT_RUN.items())
     return (
-        f"{'. '.join(said)}. qflock {results['commit']}, load {results['machine']['load']}. "
+        f"{'. '.join(said)}. "
         f"What differs from the published rows: theirs are of 24,000, 10,000 and 20,000 texts, ours of the public "
         f"third to two thirds of these, in other splits; their teachers have 1.1 to 8 billion weights and adapters of "
         f"{least:.1f} to {most:.1f} million, ours 135 million and the adapter above; their student reads BERT, ours "

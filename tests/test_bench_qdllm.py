@@ -56,6 +56,62 @@ def test_every_method_stands_in_the_table_with_the_papers_measures(memory, monke
     assert set(terms) == {"ce", "kl", "js"}
 
 
+@pytest.fixture
+def counted(monkeypatch):
+    """`rows` that only say which seeds were asked for, and a head that a test may change."""
+    head = {"commit": "0.1.0 abc", "packages": {"torch": "2"}, "machine": {"load": 0.1}}
+    asked = []
+
+    def rows(recipe):
+        asked.append((recipe.data.corpus, recipe.seed))
+        return {name: {"accuracy": 0.5} for name in qdllm.ARMS.values()}
+
+    monkeypatch.setattr(qdllm, "facts", lambda packages: dict(head))
+    monkeypatch.setattr(qdllm, "rows", rows)
+    return head, asked
+
+
+def measured(path, corpora, seeds, *changes):
+    return qdllm.measure(corpora, seeds, changes, path, lambda line: None)["corpora"]
+
+
+def test_another_commit_keeps_what_is_measured_and_both_are_named(counted, tmp_path):
+    (head, asked), path = counted, tmp_path / "qdllm.json"
+    measured(path, ["topic", "senti"], 1)
+    head["commit"] = "0.1.0 def"
+    found = measured(path, ["topic"], 2)
+    assert asked == [("topic", 0), ("senti", 0), ("topic", 1)]
+    assert [found[corpus]["commit"] for corpus in ("topic", "senti")] == ["0.1.0 abc, 0.1.0 def", "0.1.0 abc"]
+    said = qdllm.note(json.loads(path.read_text(encoding="utf-8")))
+    assert "qflock 0.1.0 abc, 0.1.0 def, load 0.1. senti" in said
+    head["commit"] = "0.1.0 ghi"
+    assert measured(path, ["topic"], 2) == found  # nothing was run at that one
+
+
+@pytest.mark.parametrize(("packages", "changes"), [({"torch": "3"}, ()), ({"torch": "2"}, ("rounds=1",))])
+def test_another_recipe_or_package_measures_a_corpus_anew_and_no_other(packages, changes, counted, tmp_path):
+    (head, asked), path = counted, tmp_path / "qdllm.json"
+    before = measured(path, ["topic", "senti"], 2)
+    head["packages"] = packages
+    found = measured(path, ["topic"], 1, *changes)
+    assert asked[4:] == [("topic", 0)]
+    assert {len(seeds) for seeds in found["topic"]["rows"].values()} == {1}
+    assert found["senti"] == before["senti"]
+
+
+def test_a_file_with_one_head_for_all_corpora_is_gone_on_with(counted, tmp_path):
+    (head, asked), path = counted, tmp_path / "qdllm.json"
+    digest = measured(path, ["topic"], 1)["topic"]["recipe_digest"]
+    rows = {"topic": {"recipe_digest": digest, "rows": {name: [{"accuracy": 0.4}] for name in qdllm.ARMS.values()}}}
+    old = {"schema": 1, **head, "commit": "0.1.0 old", "changes": [], "corpora": rows}
+    path.write_text(json.dumps(old), encoding="utf-8")
+    assert "qflock 0.1.0 old, load 0.1" in qdllm.note(old)
+    found = measured(path, ["topic"], 2)["topic"]
+    assert asked == [("topic", 0), ("topic", 1)]
+    assert [one["accuracy"] for one in found["rows"][qdllm.ARMS["student"]]] == [0.4, 0.5]
+    assert found["commit"] == "0.1.0 abc, 0.1.0 old"
+
+
 def test_the_measures_are_scikit_learns_macro_means():
     rng = np.random.default_rng(0)
     probs, labels = rng.dirichlet((1, 1, 1), 50), rng.integers(0, 3, 50)
