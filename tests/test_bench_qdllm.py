@@ -2,6 +2,8 @@
 
 import json
 import sys
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,9 +13,11 @@ from sklearn.metrics import classification_report
 
 from bench import qdllm
 from bench.inside import Inside
+from bench.machine import nothing_kept
 from bench.memory import Growth
 from bench.rivals import RIVALS, Task
 from bench.small_berts import OBJECTIVES, Seen, SmallBert, Told, answers
+from data.assets import cache_folder
 from quantum.arms import student
 from recipes.schema import StudentConfig
 
@@ -46,9 +50,19 @@ def test_every_method_stands_in_the_table_with_the_papers_measures(memory, monke
     assert drawn.row_count == len(found)  # and nothing published of reviews
     assert "student less twin" in qdllm.note(results)
     assert "HiTIN" in qdllm.note(results)
+    assert "a frozen encoder, or of the LLM below an adapter, are not counted" in qdllm.note(results)
+    (head,) = (column for column in drawn.columns if column.header == "from the text, ms")
+    assert all(head.cells)
+    for row in results["corpora"]["reviews"]["rows"].values():
+        del row[0]["from_text"]  # as rows of old
+    assert not any([*qdllm.table(results, "reviews").columns][-1].cells)
+    results = json.loads(path.read_text(encoding="utf-8"))
+    found = results["corpora"]["reviews"]["rows"]
     for name, (row,) in found.items():
         assert 0 < row["accuracy"] <= 1
         assert row["milliseconds"] > 0
+        reads = name in qdllm.ARMS.values() or "embedding" in name or "MLP" in name or "untrained circuit" in name
+        assert (row["from_text"] > row["milliseconds"]) == reads
         assert name.startswith("teacher") or row["per_second"] == row["accuracy"] / row["seconds"]
     one = found[qdllm.ARMS["student"]][0]
     assert one["effective"] < one["parameters"]
@@ -110,6 +124,35 @@ def test_a_file_with_one_head_for_all_corpora_is_gone_on_with(counted, tmp_path)
     assert asked == [("topic", 0), ("topic", 1)]
     assert [one["accuracy"] for one in found["rows"][qdllm.ARMS["student"]]] == [0.4, 0.5]
     assert found["commit"] == "0.1.0 abc, 0.1.0 old"
+
+
+class SlowEncoder:
+    """Takes 50 ms for its weights and 2 ms a text."""
+
+    name, exchanges, size = "encoder", 0, 1
+
+    def apply(self, arrays, rows):
+        time.sleep(0.05 + 0.002 * len(rows))
+        return np.zeros((len(rows), 1))
+
+
+def test_an_encoder_is_timed_by_the_text_without_its_weights():
+    who = SimpleNamespace(stages=[SlowEncoder()])
+    assert 1.9 < qdllm.encoding(who, {}, [f"text {i}" for i in range(64)]) < 3.5
+
+
+def test_without_one_folder_of_the_cache_the_others_are_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("QFLOCK_CACHE", str(tmp_path))
+    for name in ("features", "weights"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    with nothing_kept("features"):
+        assert [path.name for path in cache_folder().iterdir()] == ["weights"]
+        assert (cache_folder() / "weights" / "file").read_text() == "weights"
+    with nothing_kept():
+        assert not list(cache_folder().iterdir())
+    assert (tmp_path / "weights" / "file").read_text() == "weights"
+    assert cache_folder() == tmp_path
 
 
 def test_the_measures_are_scikit_learns_macro_means():
