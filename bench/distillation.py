@@ -36,6 +36,7 @@ LOSSES = {  # as table 7 names them → the recipe's weights
 }
 ALONE = ("teacher.kind=none", f"distil={LOSSES['CE']}")  # labels and nothing else
 TENTH = "data.labelled=0.1"
+PUBLIC = "data.public_rows=300"
 STEPS = "optimiser.epochs=10"  # as many steps on a tenth of the rows
 TEACHERS = {
     "a bag of words": "teacher={kind: tiny}",
@@ -90,7 +91,8 @@ STUDIES: dict[str, list[Row]] = {
         for row in (
             of(c, "one place"),
             Row(f"{c}: 5 clients", f"qd-llm-{c}", ()),
-            Row(f"{c}: 5 clients, FedDF", f"qd-llm-{c}", ("aggregate.by=feddf", "data.public_rows=300")),
+            Row(f"{c}: 5 clients, public rows, FedAvg", f"qd-llm-{c}", (PUBLIC,)),  # fewer rows of their own
+            Row(f"{c}: 5 clients, FedDF", f"qd-llm-{c}", ("aggregate.by=feddf", PUBLIC)),
             Row(f"{c}: 20 clients", f"qd-llm-{c}-20", ()),
         )
     ],

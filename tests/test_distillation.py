@@ -1,6 +1,7 @@
 """The studies of QD-LLM: what their rows are, and what a reader is told of them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,6 +34,15 @@ def test_what_has_no_teacher_takes_as_many_steps_as_what_has_one(corpus):
     assert (unlabelled.distil.labels, other.data.public_rows) == (0, 3000)
     assert alone.optimiser.epochs * alone.data.labelled == pytest.approx(taught.optimiser.epochs)
     assert whole.optimiser == taught.optimiser
+
+
+@pytest.mark.parametrize("corpus", distillation.CORPORA)
+def test_feddf_has_a_row_beside_it_that_differs_in_nothing_else(corpus):
+    rows = {row.label: load(row.recipe, list(row.changes)) for row in STUDIES["federated"]}
+    fused, averaged = (rows[f"{corpus}: 5 clients, {what}"] for what in ("FedDF", "public rows, FedAvg"))
+    assert (fused.aggregate.by, averaged.aggregate.by) == ("feddf", "fedavg")
+    assert replace(fused, aggregate=averaged.aggregate) == averaged
+    assert averaged.data.public_rows == 300
 
 
 @pytest.fixture
