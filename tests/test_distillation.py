@@ -83,6 +83,13 @@ def test_a_row_is_compared_with_the_first_of_its_corpus_and_validation_chooses(s
     assert "qflock 0.1.0 abc." in note(results)
 
 
+def test_a_row_that_js_alone_teaches_shows_its_teacher(study):
+    results = study("ablation")
+    assert STUDIES["ablation"][2].label == "topic: JS"
+    said = {head: rest for head, *rest in cells(results)}
+    assert said["teacher"] == ["", "90.0%", "90.0%"]
+
+
 def test_a_study_that_the_paper_has_not_stands_alone(study):
     results = study("choices")
     assert "published" not in [head for head, *_ in cells(results)]
