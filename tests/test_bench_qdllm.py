@@ -11,14 +11,16 @@ import torch
 from scipy.special import softmax
 from sklearn.metrics import classification_report
 
-from bench import qdllm
+from bench import qdllm, systems
 from bench.inside import Inside
 from bench.machine import nothing_kept
 from bench.memory import Growth
 from bench.rivals import RIVALS, Task
 from bench.small_berts import OBJECTIVES, Seen, SmallBert, Told, answers
+from bench.tables import RESULTS
 from data.assets import cache_folder
 from quantum.arms import student
+from recipes.load import load
 from recipes.schema import StudentConfig
 
 SMALL = (
@@ -299,6 +301,17 @@ def test_the_printed_means_are_those_of_the_printed_teachers(key):
                 of.setdefault(at, []).append(float(one[key]))
     assert len(means) == 15
     assert {at: np.mean(values) for at, values in of.items()} == pytest.approx(means, abs=2.5e-4)
+
+
+def test_every_corpus_is_a_recipe_and_stands_among_the_systems():
+    drawn = systems.table(RESULTS)
+    cells = {name: list(column.cells) for name, column in zip(["system", "corpus"], drawn.columns, strict=False)}
+    own = [c for s, c in zip(cells["system"], cells["corpus"], strict=True) if s.startswith("QD-LLM")]
+    assert own == list(qdllm.CORPORA)
+    for corpus in own:
+        load(f"qd-llm-{corpus}", list(qdllm.CENTRAL))
+    papers = dict(zip(own, list(drawn.columns[4].cells)[-len(own) :], strict=True))
+    assert [corpus for corpus, said in papers.items() if said == "no number"] == ["reviews"]
 
 
 @pytest.mark.parametrize(("corpus", "ours"), [("thematic", "0.8581"), ("emotion", "0.8012"), ("hiding", "0.8123")])

@@ -8,8 +8,9 @@ import pytest
 
 from bench import distillation
 from bench.distillation import STUDIES, measured, note, table
-from recipes.load import load
+from recipes.load import load, sweep_of
 from server.outcome import outcome
+from server.sweep import grid
 
 
 def every_row():
@@ -34,6 +35,11 @@ def test_what_has_no_teacher_takes_as_many_steps_as_what_has_one(corpus):
     assert (unlabelled.distil.labels, other.data.public_rows) == (0, 3000)
     assert alone.optimiser.epochs * alone.data.labelled == pytest.approx(taught.optimiser.epochs)
     assert whole.optimiser == taught.optimiser
+
+
+def test_the_study_of_scale_is_its_recipes_own_sweep():
+    assert [list(row.changes) for row in STUDIES["scale"]] == grid(sweep_of("qd-llm-scale"))
+    assert {row.recipe for row in STUDIES["scale"]} == {"qd-llm-scale"}
 
 
 @pytest.mark.parametrize("corpus", distillation.CORPORA)
