@@ -98,7 +98,7 @@ def measure(
     corpora: Sequence[str], seeds: int, changes: Sequence[str], path: Path, say: Callable[[str], None] = print
 ) -> Results:
     """Every corpus at every seed, written down one by one; what is there of the same recipe and packages stays."""
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"corpora": {}}
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     results: Results = {"schema": 1, "corpora": by_corpus(before)}
     for corpus in corpora:
         head, every = facts(PACKAGES), [*CENTRAL, *changes]
@@ -125,7 +125,7 @@ def by_corpus(results: Results) -> dict[str, Results]:
     changes = [*CENTRAL, *results.get("changes", [])]
     return {
         corpus: {"recipe": f"qd-llm-{corpus}", "changes": changes, **head, **found}
-        for corpus, found in results["corpora"].items()
+        for corpus, found in results.get("corpora", {}).items()
     }
 
 

@@ -11,7 +11,7 @@ import torch
 from scipy.special import softmax
 from sklearn.metrics import classification_report
 
-from bench import qdllm, systems
+from bench import printed, qdllm, systems
 from bench.inside import Inside
 from bench.machine import nothing_kept
 from bench.memory import Growth
@@ -283,6 +283,53 @@ def test_a_rival_learns_and_repeats_itself(name, inside):
     assert (probs.argmax(1) == labels[300:]).mean() > 0.6
     if name.startswith("MLP"):
         assert fitted.parameters == pytest.approx(task.student.parameters, rel=0.1)
+
+
+def lines(results):
+    columns = [list(column.cells) for column in printed.table(results).columns]
+    return [dict(zip(printed.COLUMNS, cells, strict=True)) for cells in zip(*columns, strict=True)]
+
+
+def test_every_printed_row_is_drawn_with_what_was_printed():
+    rows, drawn = qdllm.published(*printed.PRINTED), lines(RESULTS)
+    assert len(rows) == len(drawn) == 109
+    for one, line in zip(rows, drawn, strict=True):
+        assert (f"Table {line['table']}", line["set"], line["teacher"]) == (one["table"], one["task"], one["teacher"])
+        assert line["method"] == one["method"].replace("Ours", "QD-LLM")
+        scale = 1 if one["table"] == "Table 3" else 100
+        assert float(line["theirs"].strip("%").replace(",", "")) == pytest.approx(scale * float(one["accuracy"]))
+        assert [line[head] for head in printed.HEADS.values()] == [one[key] for key in printed.HEADS]
+
+
+def test_beside_a_printed_row_stands_the_nearest_of_ours_or_nothing(tmp_path):
+    assert not any(line["ours"] or line["nearest of ours"] for line in lines(tmp_path))
+    student, bert = qdllm.ARMS["student"], "small BERT, as PKD"
+    seeds = [{"accuracy": 0.7, "parameters": 4427}, {"accuracy": 0.8, "parameters": 4427}]
+    topic = {student: seeds, "teacher: a b": [{"parameters": 125188}], bert: [{"accuracy": 0.6, "parameters": 9}]}
+    corpora = {"topic": {"rows": topic}, "senti": {"rows": {student: [{"accuracy": 0.65}]}}}
+    (tmp_path / "qdllm.json").write_text(json.dumps({"commit": "0.1.0 abc", "corpora": corpora}))
+    terms = [
+        {"label": f"{c}: JS", "accuracy": {"student": [value]}, "commit": "0.1.0 def"}
+        for c, value in (("topic", 0.5), ("stega", 0.6))
+    ]
+    (tmp_path / "qdllm-ablation.json").write_text(json.dumps({"rows": terms}))
+    found = {}
+    for line in lines(tmp_path):
+        at = line["table"], line["set"], line["method"]
+        assert found.setdefault(at, (line["nearest of ours"], line["ours"])) == (line["nearest of ours"], line["ours"])
+    assert {at: ours for at, ours in found.items() if any(ours)} == {
+        ("3", "", "QD-LLM student parameters"): (f"{student} (topic)", "4,427"),
+        ("3", "", "PKD parameters"): (f"{bert} (topic)", "9"),
+        ("3", "", "LoRA parameters"): ("teacher: a b (topic)", "125,188"),
+        ("4", "emotion", "QD-LLM"): (f"{student} (senti)", "65.0%"),
+        ("6", "thematic", "QD-LLM"): (f"{student} (topic)", "75.0%"),
+        ("6", "thematic", "PKD"): (f"{bert} (topic)", "60.0%"),
+        ("7", "mean of 3", "JS"): ("student by JS (topic, stega)", "55.0%"),
+        ("8", "mean of 3", "QD-LLM"): (f"{student} (topic, senti)", "70.0%"),
+    }
+    said = printed.note(tmp_path)
+    assert "qflock topic 0.1.0 abc, senti 0.1.0 abc, terms of the loss 0.1.0 def." in said
+    assert all(word in said for word in ("Data: ", "Teacher: ", "Encoder: "))
 
 
 @pytest.mark.parametrize("key", qdllm.METRICS)
