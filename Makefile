@@ -93,7 +93,7 @@ bench-qfed: setup  ## time a step of the generator beside TorchQuantum, measure 
 	$(BIN)/python -m bench.plateau
 	$(BIN)/python -m bench.tables
 
-qd-llm: setup  ## QD-LLM's tables, figure and speed: every method and study over five seeds (a day)
+qd-llm: setup  ## QD-LLM's tables, figure and speed: every method and study over five seeds (days)
 	$(BIN)/python -m bench.qdllm
 	$(BIN)/python -m bench.distillation
 	$(BIN)/qflock sweep qd-llm-topic --seeds 5 --runs-dir runs/deployed

@@ -4,6 +4,7 @@ ablation   the loss's terms, table 7 of arXiv:2505.13205
 teachers   the same student under three teachers that need no hub, as table 8 under five
 transfer   a tenth of the labels: alone, and with a teacher that speaks of the other rows or of another corpus
 federated  five and twenty clients and FedDF, beside one place
+scale      the student beside its twin by qubits and layers, of labels alone
 paper      the paper's own settings; which of its λ is 0.9 is not stated, so both
 choices    what the recipes' defaults are chosen by: accuracy on validation rows, of labels alone
 
@@ -36,6 +37,7 @@ LOSSES = {  # as table 7 names them → the recipe's weights
 }
 ALONE = ("teacher.kind=none", f"distil={LOSSES['CE']}")  # labels and nothing else
 TENTH = "data.labelled=0.1"
+PUBLIC = "data.public_rows=300"
 STEPS = "optimiser.epochs=10"  # as many steps on a tenth of the rows
 TEACHERS = {
     "a bag of words": "teacher={kind: tiny}",
@@ -90,9 +92,15 @@ STUDIES: dict[str, list[Row]] = {
         for row in (
             of(c, "one place"),
             Row(f"{c}: 5 clients", f"qd-llm-{c}", ()),
-            Row(f"{c}: 5 clients, FedDF", f"qd-llm-{c}", ("aggregate.by=feddf", "data.public_rows=300")),
+            Row(f"{c}: 5 clients, public rows, FedAvg", f"qd-llm-{c}", (PUBLIC,)),  # fewer rows of their own
+            Row(f"{c}: 5 clients, FedDF", f"qd-llm-{c}", ("aggregate.by=feddf", PUBLIC)),
             Row(f"{c}: 20 clients", f"qd-llm-{c}-20", ()),
         )
+    ],
+    "scale": [
+        Row(f"topic: {qubits} qubits × {reps}", "qd-llm-scale", (f"student.qubits={qubits}", f"student.reps={reps}"))
+        for qubits in (4, 8, 11, 13, 16)
+        for reps in (1, 2, 4, 11)
     ],
     "paper": [
         Row(

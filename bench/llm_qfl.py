@@ -92,7 +92,7 @@ def measured(recipe: str, changes: list[str], outcomes: Sequence[Outcome]) -> Re
 def asks(run: Outcome) -> bool:
     """Whether anything in a recipe depends on its teacher."""
     r = run.recipe
-    return r.regulate.law != "none" or r.distil.weight > 0
+    return r.regulate.law != "none" or r.distil.teaches
 
 
 def teacher(run: Outcome) -> float | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
+from data.assets import cache_folder
 from server.folder import commit, processor
 
 
@@ -42,10 +43,13 @@ def command(argv: list[str]) -> str:
 
 
 @contextmanager
-def nothing_kept() -> Iterator[None]:
-    """An empty cache folder within: what is loaded already stays so, and answers that were kept are given anew."""
-    before = os.environ.get("QFLOCK_CACHE")
+def nothing_kept(folder: str = "") -> Iterator[None]:
+    """An empty cache within, or one that lacks this folder: what is loaded stays so, and answers are given anew."""
+    before, whole = os.environ.get("QFLOCK_CACHE"), cache_folder()
     with TemporaryDirectory(prefix="qflock-bench-") as empty:
+        for path in whole.iterdir() if folder and whole.is_dir() else ():
+            if path.name != folder:
+                (Path(empty) / path.name).symlink_to(path)
         os.environ["QFLOCK_CACHE"] = empty
         try:
             yield

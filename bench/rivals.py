@@ -7,7 +7,7 @@ not seen. B rows, D columns of the embedding, K classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -49,6 +49,7 @@ class Fitted:
 
     answer: Callable[[Sequence[str], Floats], Floats]  # texts and their columns, which it may both read → (B, K)
     parameters: int
+    encoded: bool = False  # whether it reads columns, so that its answer to a text begins with the encoder
 
 
 def words(task: Task) -> Fitted:
@@ -61,7 +62,7 @@ def words(task: Task) -> Fitted:
 def linear(task: Task) -> Fitted:
     """Logistic regression on the embedding."""
     fitted = LogisticRegression(max_iter=1000).fit(task.x, task.labels)
-    return Fitted(lambda _, x: fitted.predict_proba(x), size(fitted))
+    return Fitted(lambda _, x: fitted.predict_proba(x), size(fitted), encoded=True)
 
 
 def size(fitted: LogisticRegression) -> int:
@@ -76,7 +77,7 @@ def mlp(task: Task) -> Fitted:
     with torch.random.fork_rng():
         torch.manual_seed(task.seed)
         network = nn.Sequential(nn.Linear(d, hidden), nn.ReLU(), nn.Linear(hidden, k))
-    return trained(network, lambda _, x: torch.from_numpy(x).float(), task)
+    return replace(trained(network, lambda _, x: torch.from_numpy(x).float(), task), encoded=True)
 
 
 def frozen_circuit(task: Task) -> Fitted:
@@ -93,7 +94,7 @@ def frozen_circuit(task: Task) -> Fitted:
             return one.engine.expectations(z, torch.from_numpy(arrays["theta"])).double().numpy()
 
     fitted = LogisticRegression(max_iter=1000, C=100).fit(read(task.x), task.labels)
-    return Fitted(lambda _, x: fitted.predict_proba(read(x)), size(fitted))
+    return Fitted(lambda _, x: fitted.predict_proba(read(x)), size(fitted), encoded=True)
 
 
 def small_bert(objective: str, task: Task) -> Fitted:

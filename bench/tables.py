@@ -27,6 +27,7 @@ from bench import (
     noisy,
     plateau,
     poisoning,
+    printed,
     processes,
     qdllm,
     qfed,
@@ -142,6 +143,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
 DIGESTS: dict[str, Callable[[Path], str]] = {
     "systems": lambda results: f"{markdown(systems.table(results))}\n\n{systems.note(results)}",
     "helped": systems.helped,
+    "qdllm-published": lambda results: f"{markdown(printed.table(results))}\n\n{printed.note(results)}",
     "verify": lambda results: verify(results).markdown(),  # a folder without runs
 }
 

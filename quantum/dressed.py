@@ -57,7 +57,8 @@ class Dressed:
         angles = n_effective(n, self.config.reps)
         if self.config.reps == 1 and dense:
             angles = 0  # its sums of RY scale ⟨Z⟩, as V does
-        return (self.features + 1) * n + angles + dense * (n + 1) * (k - 1)
+        erased = self.features + 2 if self.config.angles == "minmax" else 0  # a shift of all qubits alike, and a scale
+        return (self.features + 1) * n - erased + angles + dense * (n + 1) * (k - 1)
 
     @cached_property
     def ansatz(self) -> Ansatz:

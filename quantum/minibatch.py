@@ -1,7 +1,8 @@
 """Adam (arXiv:1412.6980) on mini-batches, for students of thousands of numbers; its gradients are PyTorch's.
 
 An epoch is one pass of the rows with gradients, which is three evaluations of the budget (quantum/search.py). All
-numbers of a student are one vector while it is trained: a step on it costs as much as on any of its parts.
+numbers of a student are one vector while it is trained: a step on it costs as much as on any of its parts. Adam's
+moments do not outlive a visit: ten rounds of one epoch begin anew ten times, one round of ten epochs once.
 P numbers.
 """
 

@@ -16,7 +16,7 @@ from server.sweep import Sweep, planned
 WITHOUT = {  # part → what takes it out of a recipe
     "regulation": ("regulate.law=none",),
     "selection": ("select.by=everyone", "select.candidates=100"),
-    "distillation": ("distil.weight=0", "distil.proximal=0", "aggregate.tau=0"),
+    "distillation": ("distil.weight=0", "distil.shannon=0", "distil.labels=1", "distil.proximal=0", "aggregate.tau=0"),
 }
 USES_TEACHER = {"regulation", "distillation"}
 ALONE = ("teacher.federate=none", "teacher.rounds=1", "teacher.merged_rank=0")  # nobody asks a global teacher

@@ -18,6 +18,7 @@ from data.corpus import load
 from data.split import deal
 from data.whole import write_whole
 from quantum.arms import student
+from recipes.schema import UNSTAGED
 from recipes.section import InputError
 from server.checkpoint import newest
 from server.outcome import Outcome, outcome
@@ -56,7 +57,8 @@ def export(folder: Path) -> list[Exported]:
     found = outcome(folder)
     if found.recipe.student.kind != "generator":
         kind = found.recipe.student.kind
-        raise InputError(f"{folder} trained a {kind}; only a generator leaves a classical network to export")
+        circuits = "" if kind in UNSTAGED else "; for its circuits, give texts and --qasm FOLDER"
+        raise InputError(f"{folder} trained a {kind}; only a generator leaves a classical network to export{circuits}")
     state = newest(folder, found.recipe.digest())
     if state is None:
         raise InputError(f"{folder} has no checkpoint, so its arrays are lost: run it again")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.table import Table
@@ -21,11 +22,12 @@ from quantum.dressed import Dressed
 from quantum.executor import executor, visit_seed
 from quantum.reduction import stages
 from quantum.student import Student
-from recipes.executor import split_executor
+from recipes.executor import READOUT_ERRORS, split_executor
 from recipes.load import load
 from recipes.schema import UNSTAGED, Recipe
-from recipes.section import InputError
+from recipes.section import InputError, RecipeError
 from server.checkpoint import newest
+from server.ledger import lines
 from server.ready import models
 from strategies.state import State
 from teacher.encoders import encoder
@@ -63,7 +65,7 @@ def trained(folder: Path) -> Trained:
         raise InputError(
             f"{folder} has no checkpoint yet: no round of it has ended. Go on with: qflock resume {folder}"
         )
-    classes = load_corpus(recipe.data, recipe.seed).classes
+    classes = classes_of(folder, recipe)
     arms = models(recipe, len(classes))
     for name, arm in arms.items():
         made, found = ({key: a.shape for key, a in one.items()} for one in (arm.initial(0), state.arms[name].arrays))
@@ -75,11 +77,25 @@ def trained(folder: Path) -> Trained:
     return Trained(recipe, state, arms, classes)
 
 
+def classes_of(folder: Path, recipe: Recipe) -> list[str]:
+    """Of the corpus that the run began with: renamed labels would name its answers wrongly."""
+    corpus = load_corpus(recipe.data, recipe.seed)
+    began = next((line["corpus"]["digest"] for line in lines(folder) if "corpus" in line), corpus.digest)  # old: none
+    if corpus.digest != began:
+        raise InputError(
+            f"{folder} was trained on {recipe.data.corpus} with digest {began}, and what is there now has "
+            f"{corpus.digest}, other rows or labels: give back the data that it was trained on"
+        )
+    return corpus.classes
+
+
 def predicted(run: Trained, texts: Sequence[str], spec: str, shots: int, *, mitigate: bool = False) -> Table:
     """One row a text and arm, with the probability of every class."""
-    kind, _ = split_executor(spec)
+    kind, backend = split_executor(spec)
     if kind == "ibm":
-        raise InputError(f"executor {spec} is paid for; try {spec.replace('ibm', 'ibm-local', 1)} or another")
+        raise InputError(f"executor {spec} is paid for; try ibm-local:{like(backend)} or another")
+    if mitigate and kind not in READOUT_ERRORS:
+        raise InputError(f"--mitigate: executor {kind} makes no read-out errors; leave it out")
     x, table = run.columns(texts), Table()
     for column in ("text", "arm", "class", *run.classes):
         table.add_column(column, justify="right" if column in run.classes else "left")
@@ -93,8 +109,18 @@ def predicted(run: Trained, texts: Sequence[str], spec: str, shots: int, *, miti
     return table
 
 
+def like(backend: str) -> str:
+    """The fake device of one of IBM's backends, or another that has qubits enough."""
+    name = backend.removeprefix("ibm_")
+    try:
+        fake_device(name)
+    except RecipeError:
+        return "brisbane"
+    return name
+
+
 def exported(run: Trained, texts: Sequence[str], folder: Path, device: str = "") -> list[Path]:
-    """One file a text, each headed by the fingerprint that its circuit has when it is read back."""
+    """One file a text or none, each headed by the fingerprint that its circuit has when it is read back."""
     if not texts:
         raise InputError("no text; a circuit is exported for a text: give one or more after RUN")
     model, arrays = run.arms["student"], run.state.arms["student"].arrays
@@ -103,11 +129,16 @@ def exported(run: Trained, texts: Sequence[str], folder: Path, device: str = "")
     if device and needed > (offered := fake_device(device).num_qubits):
         raise InputError(f"{device} has {offered} qubits; the circuit needs {needed}: name a larger device")
     circuits = [qasm.trained(model.ansatz, z, arrays["theta"]) for z in model.angles(arrays, run.columns(texts))]
-    written = [(folder / f"text-{number}.qasm", qasm.dumps(one)) for number, one in enumerate(circuits, 1)]
+    paths = [folder / f"text-{number}.qasm" for number in range(1, len(circuits) + 1)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path, text in written:
-            write_whole(path, text.encode())
+        with TemporaryDirectory(prefix="export-", dir=folder) as aside:
+            for path, circuit in zip(paths, circuits, strict=True):
+                write_whole(Path(aside) / path.name, qasm.dumps(circuit).encode())
+            if taken := next((path for path in paths if path.is_dir()), None):
+                raise InputError(f"{taken} is a folder, so no circuit is written; give another --qasm")
+            for path in paths:
+                (Path(aside) / path.name).replace(path)
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error.strerror}); give another --qasm") from None
-    return [path for path, _ in written]
+    return paths

@@ -145,9 +145,10 @@ def tokenizer(model: str) -> Any:
     """The model's tokenizer."""
     from transformers import AutoTokenizer
 
+    folder = located(model)  # what is not there has an error of its own
     try:
         with quiet():
-            found = AutoTokenizer.from_pretrained(located(model), local_files_only=True)
+            found = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         whole = bool(found("a text")["input_ids"])  # without files some families make one that knows no word
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError):
         whole = False

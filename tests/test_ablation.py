@@ -43,6 +43,24 @@ def test_every_arm_has_the_parts_that_its_name_says_and_full_is_the_recipe(kept)
         assert recipe == load("smoke", [*BARE, *(change for part in parts for change in PARTS[part])])
 
 
+@pytest.mark.parametrize("changes", [[], ["distil.weight=0"], ["distil.labels=0"], ["aggregate.tau=1"]], ids=str)
+def test_nothing_teaches_in_arms_without_distillation_also_not_by_js(changes):
+    for name, overrides in arms("qd-llm-topic", changes).items():
+        distil = load("qd-llm-topic", overrides).distil
+        assert distil.teaches == (name == FULL)
+        assert name == FULL or distil.labels == 1
+
+
+@pytest.mark.parametrize("recipe", ["llm-qfl-reviews", "llm-qfl-genomic"])
+def test_the_committed_ablations_have_the_arms_that_they_had(recipe):
+    """When distillation was taken out by these three alone."""
+    before = ["distil.weight=0", "distil.proximal=0", "aggregate.tau=0"]
+    for name, overrides in arms(recipe, []).items():
+        if name not in (FULL, "distillation only"):
+            kept = [change for change in overrides if change not in WITHOUT["distillation"]]
+            assert load(recipe, [*kept, *before]).digest() == load(recipe, overrides).digest()
+
+
 def test_the_papers_recipe_has_six_arms():
     assert list(recipes(ALL)) == [
         "plain",

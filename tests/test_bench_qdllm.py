@@ -2,6 +2,8 @@
 
 import json
 import sys
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,12 +11,16 @@ import torch
 from scipy.special import softmax
 from sklearn.metrics import classification_report
 
-from bench import qdllm
+from bench import printed, qdllm, systems
 from bench.inside import Inside
+from bench.machine import nothing_kept
 from bench.memory import Growth
 from bench.rivals import RIVALS, Task
 from bench.small_berts import OBJECTIVES, Seen, SmallBert, Told, answers
+from bench.tables import RESULTS
+from data.assets import cache_folder
 from quantum.arms import student
+from recipes.load import load
 from recipes.schema import StudentConfig
 
 SMALL = (
@@ -46,14 +52,109 @@ def test_every_method_stands_in_the_table_with_the_papers_measures(memory, monke
     assert drawn.row_count == len(found)  # and nothing published of reviews
     assert "student less twin" in qdllm.note(results)
     assert "HiTIN" in qdllm.note(results)
+    assert "a frozen encoder, or of the LLM below an adapter, are not counted" in qdllm.note(results)
+    (head,) = (column for column in drawn.columns if column.header == "from the text, ms")
+    assert all(head.cells)
+    for row in results["corpora"]["reviews"]["rows"].values():
+        del row[0]["from_text"]  # as rows of old
+    assert not any([*qdllm.table(results, "reviews").columns][-1].cells)
+    results = json.loads(path.read_text(encoding="utf-8"))
+    found = results["corpora"]["reviews"]["rows"]
     for name, (row,) in found.items():
         assert 0 < row["accuracy"] <= 1
         assert row["milliseconds"] > 0
+        reads = name in qdllm.ARMS.values() or "embedding" in name or "MLP" in name or "untrained circuit" in name
+        assert (row["from_text"] > row["milliseconds"]) == reads
         assert name.startswith("teacher") or row["per_second"] == row["accuracy"] / row["seconds"]
     one = found[qdllm.ARMS["student"]][0]
     assert one["effective"] < one["parameters"]
     terms = one["terms"]
     assert set(terms) == {"ce", "kl", "js"}
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """`rows` that only say which seeds were asked for, and a head that a test may change."""
+    head = {"commit": "0.1.0 abc", "packages": {"torch": "2"}, "machine": {"load": 0.1}}
+    asked = []
+
+    def rows(recipe):
+        asked.append((recipe.data.corpus, recipe.seed))
+        return {name: {"accuracy": 0.5} for name in qdllm.ARMS.values()}
+
+    monkeypatch.setattr(qdllm, "facts", lambda packages: dict(head))
+    monkeypatch.setattr(qdllm, "rows", rows)
+    return head, asked
+
+
+def measured(path, corpora, seeds, *changes):
+    return qdllm.measure(corpora, seeds, changes, path, lambda line: None)["corpora"]
+
+
+def test_another_commit_keeps_what_is_measured_and_both_are_named(counted, tmp_path):
+    (head, asked), path = counted, tmp_path / "qdllm.json"
+    measured(path, ["topic", "senti"], 1)
+    head["commit"] = "0.1.0 def"
+    found = measured(path, ["topic"], 2)
+    assert asked == [("topic", 0), ("senti", 0), ("topic", 1)]
+    assert [found[corpus]["commit"] for corpus in ("topic", "senti")] == ["0.1.0 abc, 0.1.0 def", "0.1.0 abc"]
+    said = qdllm.note(json.loads(path.read_text(encoding="utf-8")))
+    assert "qflock 0.1.0 abc, 0.1.0 def, load 0.1. senti" in said
+    head["commit"] = "0.1.0 ghi"
+    assert measured(path, ["topic"], 2) == found  # nothing was run at that one
+
+
+@pytest.mark.parametrize(("packages", "changes"), [({"torch": "3"}, ()), ({"torch": "2"}, ("rounds=1",))])
+def test_another_recipe_or_package_measures_a_corpus_anew_and_no_other(packages, changes, counted, tmp_path):
+    (head, asked), path = counted, tmp_path / "qdllm.json"
+    before = measured(path, ["topic", "senti"], 2)
+    head["packages"] = packages
+    found = measured(path, ["topic"], 1, *changes)
+    assert asked[4:] == [("topic", 0)]
+    assert {len(seeds) for seeds in found["topic"]["rows"].values()} == {1}
+    assert found["senti"] == before["senti"]
+
+
+def test_a_file_with_one_head_for_all_corpora_is_gone_on_with(counted, tmp_path):
+    (head, asked), path = counted, tmp_path / "qdllm.json"
+    digest = measured(path, ["topic"], 1)["topic"]["recipe_digest"]
+    rows = {"topic": {"recipe_digest": digest, "rows": {name: [{"accuracy": 0.4}] for name in qdllm.ARMS.values()}}}
+    old = {"schema": 1, **head, "commit": "0.1.0 old", "changes": [], "corpora": rows}
+    path.write_text(json.dumps(old), encoding="utf-8")
+    assert "qflock 0.1.0 old, load 0.1" in qdllm.note(old)
+    found = measured(path, ["topic"], 2)["topic"]
+    assert asked == [("topic", 0), ("topic", 1)]
+    assert [one["accuracy"] for one in found["rows"][qdllm.ARMS["student"]]] == [0.4, 0.5]
+    assert found["commit"] == "0.1.0 abc, 0.1.0 old"
+
+
+class SlowEncoder:
+    """Takes 50 ms for its weights and 2 ms a text."""
+
+    name, exchanges, size = "encoder", 0, 1
+
+    def apply(self, arrays, rows):
+        time.sleep(0.05 + 0.002 * len(rows))
+        return np.zeros((len(rows), 1))
+
+
+def test_an_encoder_is_timed_by_the_text_without_its_weights():
+    who = SimpleNamespace(stages=[SlowEncoder()])
+    assert 1.9 < qdllm.encoding(who, {}, [f"text {i}" for i in range(64)]) < 3.5
+
+
+def test_without_one_folder_of_the_cache_the_others_are_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("QFLOCK_CACHE", str(tmp_path))
+    for name in ("features", "weights"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    with nothing_kept("features"):
+        assert [path.name for path in cache_folder().iterdir()] == ["weights"]
+        assert (cache_folder() / "weights" / "file").read_text() == "weights"
+    with nothing_kept():
+        assert not list(cache_folder().iterdir())
+    assert (tmp_path / "weights" / "file").read_text() == "weights"
+    assert cache_folder() == tmp_path
 
 
 def test_the_measures_are_scikit_learns_macro_means():
@@ -184,6 +285,53 @@ def test_a_rival_learns_and_repeats_itself(name, inside):
         assert fitted.parameters == pytest.approx(task.student.parameters, rel=0.1)
 
 
+def lines(results):
+    columns = [list(column.cells) for column in printed.table(results).columns]
+    return [dict(zip(printed.COLUMNS, cells, strict=True)) for cells in zip(*columns, strict=True)]
+
+
+def test_every_printed_row_is_drawn_with_what_was_printed():
+    rows, drawn = qdllm.published(*printed.PRINTED), lines(RESULTS)
+    assert len(rows) == len(drawn) == 109
+    for one, line in zip(rows, drawn, strict=True):
+        assert (f"Table {line['table']}", line["set"], line["teacher"]) == (one["table"], one["task"], one["teacher"])
+        assert line["method"] == one["method"].replace("Ours", "QD-LLM")
+        scale = 1 if one["table"] == "Table 3" else 100
+        assert float(line["theirs"].strip("%").replace(",", "")) == pytest.approx(scale * float(one["accuracy"]))
+        assert [line[head] for head in printed.HEADS.values()] == [one[key] for key in printed.HEADS]
+
+
+def test_beside_a_printed_row_stands_the_nearest_of_ours_or_nothing(tmp_path):
+    assert not any(line["ours"] or line["nearest of ours"] for line in lines(tmp_path))
+    student, bert = qdllm.ARMS["student"], "small BERT, as PKD"
+    seeds = [{"accuracy": 0.7, "parameters": 4427}, {"accuracy": 0.8, "parameters": 4427}]
+    topic = {student: seeds, "teacher: a b": [{"parameters": 125188}], bert: [{"accuracy": 0.6, "parameters": 9}]}
+    corpora = {"topic": {"rows": topic}, "senti": {"rows": {student: [{"accuracy": 0.65}]}}}
+    (tmp_path / "qdllm.json").write_text(json.dumps({"commit": "0.1.0 abc", "corpora": corpora}))
+    terms = [
+        {"label": f"{c}: JS", "accuracy": {"student": [value]}, "commit": "0.1.0 def"}
+        for c, value in (("topic", 0.5), ("stega", 0.6))
+    ]
+    (tmp_path / "qdllm-ablation.json").write_text(json.dumps({"rows": terms}))
+    found = {}
+    for line in lines(tmp_path):
+        at = line["table"], line["set"], line["method"]
+        assert found.setdefault(at, (line["nearest of ours"], line["ours"])) == (line["nearest of ours"], line["ours"])
+    assert {at: ours for at, ours in found.items() if any(ours)} == {
+        ("3", "", "QD-LLM student parameters"): (f"{student} (topic)", "4,427"),
+        ("3", "", "PKD parameters"): (f"{bert} (topic)", "9"),
+        ("3", "", "LoRA parameters"): ("teacher: a b (topic)", "125,188"),
+        ("4", "emotion", "QD-LLM"): (f"{student} (senti)", "65.0%"),
+        ("6", "thematic", "QD-LLM"): (f"{student} (topic)", "75.0%"),
+        ("6", "thematic", "PKD"): (f"{bert} (topic)", "60.0%"),
+        ("7", "mean of 3", "JS"): ("student by JS (topic, stega)", "55.0%"),
+        ("8", "mean of 3", "QD-LLM"): (f"{student} (topic, senti)", "70.0%"),
+    }
+    said = printed.note(tmp_path)
+    assert "qflock topic 0.1.0 abc, senti 0.1.0 abc, terms of the loss 0.1.0 def." in said
+    assert all(word in said for word in ("Data: ", "Teacher: ", "Encoder: "))
+
+
 @pytest.mark.parametrize("key", qdllm.METRICS)
 def test_the_printed_means_are_those_of_the_printed_teachers(key):
     """109 rows typed by hand: a slip of a finger would show."""
@@ -200,6 +348,17 @@ def test_the_printed_means_are_those_of_the_printed_teachers(key):
                 of.setdefault(at, []).append(float(one[key]))
     assert len(means) == 15
     assert {at: np.mean(values) for at, values in of.items()} == pytest.approx(means, abs=2.5e-4)
+
+
+def test_every_corpus_is_a_recipe_and_stands_among_the_systems():
+    drawn = systems.table(RESULTS)
+    cells = {name: list(column.cells) for name, column in zip(["system", "corpus"], drawn.columns, strict=False)}
+    own = [c for s, c in zip(cells["system"], cells["corpus"], strict=True) if s.startswith("QD-LLM")]
+    assert own == list(qdllm.CORPORA)
+    for corpus in own:
+        load(f"qd-llm-{corpus}", list(qdllm.CENTRAL))
+    papers = dict(zip(own, list(drawn.columns[4].cells)[-len(own) :], strict=True))
+    assert [corpus for corpus, said in papers.items() if said == "no number"] == ["reviews"]
 
 
 @pytest.mark.parametrize(("corpus", "ours"), [("thematic", "0.8581"), ("emotion", "0.8012"), ("hiding", "0.8123")])

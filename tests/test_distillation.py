@@ -1,14 +1,16 @@
 """The studies of QD-LLM: what their rows are, and what a reader is told of them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from bench import distillation
 from bench.distillation import STUDIES, measured, note, table
-from recipes.load import load
+from recipes.load import load, sweep_of
 from server.outcome import outcome
+from server.sweep import grid
 
 
 def every_row():
@@ -33,6 +35,20 @@ def test_what_has_no_teacher_takes_as_many_steps_as_what_has_one(corpus):
     assert (unlabelled.distil.labels, other.data.public_rows) == (0, 3000)
     assert alone.optimiser.epochs * alone.data.labelled == pytest.approx(taught.optimiser.epochs)
     assert whole.optimiser == taught.optimiser
+
+
+def test_the_study_of_scale_is_its_recipes_own_sweep():
+    assert [list(row.changes) for row in STUDIES["scale"]] == grid(sweep_of("qd-llm-scale"))
+    assert {row.recipe for row in STUDIES["scale"]} == {"qd-llm-scale"}
+
+
+@pytest.mark.parametrize("corpus", distillation.CORPORA)
+def test_feddf_has_a_row_beside_it_that_differs_in_nothing_else(corpus):
+    rows = {row.label: load(row.recipe, list(row.changes)) for row in STUDIES["federated"]}
+    fused, averaged = (rows[f"{corpus}: 5 clients, {what}"] for what in ("FedDF", "public rows, FedAvg"))
+    assert (fused.aggregate.by, averaged.aggregate.by) == ("feddf", "fedavg")
+    assert replace(fused, aggregate=averaged.aggregate) == averaged
+    assert averaged.data.public_rows == 300
 
 
 @pytest.fixture
@@ -71,6 +87,13 @@ def test_a_row_is_compared_with_the_first_of_its_corpus_and_validation_chooses(s
     assert said["macro F1"] == ["0.710", "0.760", "0.810"]
     assert "Highest on validation rows: topic: KL." in note(results)
     assert "qflock 0.1.0 abc." in note(results)
+
+
+def test_a_row_that_js_alone_teaches_shows_its_teacher(study):
+    results = study("ablation")
+    assert STUDIES["ablation"][2].label == "topic: JS"
+    said = {head: rest for head, *rest in cells(results)}
+    assert said["teacher"] == ["", "90.0%", "90.0%"]
 
 
 def test_a_study_that_the_paper_has_not_stands_alone(study):

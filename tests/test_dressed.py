@@ -119,11 +119,12 @@ def test_the_first_step_goes_against_the_slope_that_differences_show(angles, rea
 
 
 @pytest.mark.parametrize("readout", READOUTS)
+@pytest.mark.parametrize("angles", ANGLES)
 @pytest.mark.parametrize(("qubits", "reps", "n_classes"), [(3, 1, 2), (3, 2, 3), (4, 2, 2)])
 @pytest.mark.parametrize("circuit", [True, False])
-def test_effective_parameters_are_the_rank_of_what_the_classes_see(qubits, reps, n_classes, readout, circuit):
+def test_effective_parameters_are_the_rank_of_what_the_classes_see(qubits, reps, n_classes, angles, readout, circuit):
     """Of the differences of logits over many rows, in double precision."""
-    one = Dressed(config_of(qubits, reps, readout=readout), n_classes, COLUMNS, circuit=circuit)
+    one = Dressed(config_of(qubits, reps, angles, readout), n_classes, COLUMNS, circuit=circuit)
     if circuit:
         one.__dict__["engine"] = Engine(one.ansatz, precision="double")
     a = {name: torch.from_numpy(array).double().requires_grad_() for name, array in arrays_of(one).items()}

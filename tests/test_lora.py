@@ -19,6 +19,7 @@ from recipes.section import InputError
 from server.folder import APP
 from teacher import lora
 from teacher.kept import one_thread
+from teacher.models import check_teacher
 from teacher.protocol import TeacherError, teacher
 from teacher.size import adapter_bytes
 from teacher.soft_labels import softened
@@ -349,6 +350,18 @@ def test_what_a_model_cannot_do_is_refused_in_one_line(config, tiny_llm, tmp_pat
     transformers.T5Config().save_pretrained(tmp_path / "t5")
     with pytest.raises(TeacherError, match="is a t5, which is no causal language model"):
         teacher(config(model=str(tmp_path / "t5")), 2).tune(*GOOD, *GOOD)
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        ("/no/such", r"^/no/such holds no config.json, so it is no model folder of transformers$"),
+        ("nobody/nothing", r"^the model nobody/nothing cannot be fetched from the hub \(.*\); name a folder instead$"),
+    ],
+)
+def test_a_model_that_is_missing_is_not_called_one_without_a_tokenizer(model, reason, config):
+    with pytest.raises(InputError, match=reason):
+        check_teacher(config(model=model))
 
 
 def test_weights_that_are_missing_are_named(config, tiny_llm, tmp_path):

@@ -6,6 +6,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from quantum.minibatch import descend
+from recipes.load import load
 from recipes.schema import EXACT_GRADIENT, OptimiserConfig
 
 DRAWS = np.random.default_rng(0)
@@ -53,6 +54,21 @@ def test_equal_seeds_see_the_rows_in_the_same_order_and_others_do_not():
     first, again, other = fit(seed=1).arrays["W"], fit(seed=1).arrays["W"], fit(seed=2).arrays["W"]
     assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_moments_do_not_outlive_a_visit():
+    config, whole = OptimiserConfig(kind="minibatch", batch=len(X), learning_rate=0.05, epochs=1), START
+    for _ in range(5):
+        before = whole
+        whole = descend(squares, whole, len(X), config, config.budget, proximal=0.0, seed=0).arrays
+        for name in whole:  # every visit's first step is as long as the rate, as Adam's from zero moments is
+            assert_allclose(abs(whole[name] - before[name]), 0.05, rtol=1e-3)
+    assert abs(fit(epochs=5, batch=len(X)).arrays["W"] - whole["W"]).max() > 1e-3
+
+
+def test_the_papers_epochs_are_one_visit_in_which_moments_last():
+    recipe = load("qd-llm-topic-paper")
+    assert (recipe.clients, recipe.rounds, recipe.optimiser.epochs) == (1, 1, 10)
 
 
 def test_the_start_is_left_as_it_was_and_a_strong_pull_holds_the_fit_near_it():

@@ -186,7 +186,20 @@ def test_texts_are_classified_on_any_executor_and_their_circuits_are_the_trained
     [
         (["predict", "RUN", " "], "error: text 1 is empty; there is nothing to classify"),
         (["predict", "NONE", "a"], "error: NONE is not a run folder: it has no recipe.yaml"),
-        (["predict", "RUN", "a", "--executor", "ibm:x"], "error: executor ibm:x is paid for; try ibm-local:x or"),
+        (
+            ["predict", "RUN", "a", "--executor", "ibm:x"],
+            "error: executor ibm:x is paid for; try ibm-local:brisbane or",
+        ),
+        (["predict", "RUN", "a", "--executor", "ibm:least-busy"], "is paid for; try ibm-local:brisbane or another"),
+        (["predict", "RUN", "a", "--executor", "ibm:ibm_torino"], "is paid for; try ibm-local:torino or another"),
+        *(
+            (
+                ["predict", "RUN", "a", "--executor", executor, "--mitigate"],
+                f"error: --mitigate: executor {executor.partition(':')[0]} makes no read-out errors; leave it out",
+            )
+            for executor in ("exact", "shots", "aer", "depolarizing:0.1")
+        ),
+        (["export", "RUN"], "leaves a classical network to export; for its circuits, give texts and --qasm FOLDER"),
         (["predict", "RUN", "a", "--executor", "nosy:x"], 'error: executor is "nosy:x"; it must be exact'),
         (["export", "RUN", "a", "--qasm", "RUN/recipe.yaml"], "cannot be written (File exists); give another --qasm"),
     ],
@@ -195,6 +208,18 @@ def test_what_cannot_be_put_to_use_is_one_line(words, line, a_run, told):
     code, said = told(*(word.replace("RUN", str(a_run)) for word in words))
     assert code == 2
     assert line in said
+
+
+def test_circuits_are_written_all_or_none(a_run, told, tmp_path):
+    out = tmp_path / "circuits"
+    (out / "text-2.qasm").mkdir(parents=True)
+    code, said = told("export", a_run, "a text", "another", "--qasm", out)
+    assert code == 2
+    assert "text-2.qasm is a folder, so no circuit is written; give another --qasm" in said.replace("\n", "")
+    assert [path.name for path in out.iterdir()] == ["text-2.qasm"]
+    (out / "text-2.qasm").rmdir()
+    assert told("export", a_run, "a text", "another", "--qasm", out)[0] == 0
+    assert sorted(path.name for path in out.iterdir()) == ["text-1.qasm", "text-2.qasm"]
 
 
 def test_a_circuit_that_a_device_cannot_hold_is_not_exported(run_here, told, tmp_path):
@@ -215,3 +240,11 @@ def test_distill_is_a_run_whose_one_client_holds_all_rows(monkeypatch, told):
     assert (recipe.clients, recipe.min_reports, recipe.rounds, recipe.seed) == (1, 1, 2, 3)
     assert recipe.optimiser.epochs == 1  # of 4 of each of four clients, who hold a quarter of the rows
     assert recipe.data.partition == "iid"
+
+
+@pytest.mark.parametrize("few", ["topic", "senti", "stega", "reviews-5"])
+def test_a_client_of_twenty_takes_as_many_steps_an_epoch_as_one_of_five(few):
+    five, twenty = load_recipe(f"qd-llm-{few}"), load_recipe(f"qd-llm-{few.removesuffix('-5')}-20")
+    assert (five.clients, twenty.clients) == (5, 20)
+    assert five.clients * five.optimiser.batch == twenty.clients * twenty.optimiser.batch
+    assert replace(twenty.optimiser, batch=five.optimiser.batch) == five.optimiser

@@ -61,7 +61,20 @@ def test_a_text_to_classify_in_another_encoding_is_one_line(a_run, told):
     assert "error: text 2 is not UTF-8; give it in UTF-8" in said
 
 
-def test_a_run_whose_file_has_other_classes_now_classifies_nothing(a_run, told, tmp_path):
+def test_a_run_whose_labels_were_renamed_since_classifies_nothing(a_run, told, tmp_path):
+    file, before = tmp_path / "mine.tsv", (tmp_path / "mine.tsv").read_text()
+    file.write_text("".join(line.replace("0", "9", 1) if line[0] == "0" else line for line in before.splitlines(True)))
+    code, said = told("predict", a_run, "word0 text")
+    assert code == 2
+    assert "other rows or labels: give back the data that it was trained on" in said.replace("\n", "")
+    file.write_text(before)
+    assert told("predict", a_run, "word0 text")[0] == 0
+
+
+def test_a_run_of_old_whose_file_has_other_classes_now_classifies_nothing(a_run, told, tmp_path):
+    ledger = [{key: part for key, part in line.items() if key != "corpus"} for line in lines(a_run)]
+    (a_run / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in ledger))
+    trained(a_run)
     with (tmp_path / "mine.tsv").open("a") as file:
         file.write("2\tone more\n2\tand more\n2\tand again\n")
     code, said = told("export", a_run, "a text", "--qasm", tmp_path / "out")
