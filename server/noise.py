@@ -10,21 +10,26 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.table import Table
 
 from data.corpus import load
 from data.split import deal
+from data.streams import stream
 from data.whole import write_whole
 from quantum.arms import student
 from quantum.backends import method
-from quantum.executor import executor
+from quantum.executor import Executor, executor
 from quantum.ring import ring
+from quantum.student import Arrays
 from quantum.threads import limit_threads
 from recipes.executor import split_executor
+from recipes.schema import OptimiserConfig
 from recipes.section import InputError
 from server.checkpoint import newest
 from server.outcome import outcome
@@ -83,9 +88,8 @@ def noise(folder: Path, levels: Sequence[str], *, shots: int, steps: int, go_on:
         )
     corpus = load(recipe.data, recipe.seed)
     dealt, arrays = deal(corpus, recipe.data, recipe.clients, recipe.seed), state.arms[ARM].arrays
-    rows, optimiser = dealt.reference, recipe.optimiser.at(recipe.rounds)
-    pooled = [np.concatenate([getattr(share.train, key) for share in dealt.shares]) for key in ("images", "labels")]
-    x, y = (part[: steps * optimiser.batch] for part in pooled)
+    rows = dealt.reference
+    x, y = (np.concatenate([getattr(share.train, key) for share in dealt.shares]) for key in ("images", "labels"))
 
     def accuracy(of: Any, run: Any) -> float:
         return float(np.mean(model.predict(of, rows.images, executor=run).argmax(1) == rows.labels))
@@ -96,12 +100,35 @@ def noise(folder: Path, levels: Sequence[str], *, shots: int, steps: int, go_on:
         with closing(executor(level, shots=shots, seed=recipe.seed)) as run:
             before = accuracy(arrays, run)
             if steps:
-                fit = model.fit(arrays, x, y, optimiser, model.step(optimiser), seed=recipe.seed, executor=run)
-                tuned = accuracy(fit.arrays, run)
+                tuned = accuracy(fine_tuned(model, arrays, x, y, recipe.optimiser, steps, recipe.seed, run), run)
         measured.append(Level(level, shots, before, tuned, time.monotonic() - began))
     whole = Measured(folder.name, len(rows), accuracy(arrays, None), steps, tuple(measured))
     write_whole(folder / "noise.json", (json.dumps({"schema": 1, **asdict(whole)}, indent=1) + "\n").encode())
     return whole
+
+
+def fine_tuned(
+    model: Any,
+    arrays: Arrays,
+    x: NDArray[Any],
+    y: NDArray[Any],
+    optimiser: OptimiserConfig,
+    steps: int,
+    seed: int,
+    run: Executor | None,
+) -> Arrays:
+    """The arrays after so many steps on an executor, on the rows of all clients mixed.
+
+    Every pass has an order of its own, the last is as long as is left, and each begins Adam anew, as a visit does. The
+    learning rate is the recipe's of round 1: that of the last round has decayed to almost nothing.
+    """
+    draws = stream(seed, "pool")
+    while steps > 0:
+        rows = draws.permutation(len(y))[: steps * optimiser.batch]
+        order = int(draws.integers(2**31))
+        fit = model.fit(arrays, x[rows], y[rows], optimiser, model.step(optimiser), seed=order, executor=run)
+        arrays, steps = fit.arrays, steps - ceil(len(rows) / optimiser.batch)
+    return arrays
 
 
 def estimated(level: str, model: Any, shots: int, runs: int) -> float:
