@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from client.participant import Participant
+from quantum.arms import student
 from recipes.load import from_run_config, load
 from recipes.section import InputError, RecipeError
 from server import export as exporting
@@ -18,7 +20,9 @@ from server.noise import noise, table
 from server.plan import priced
 from server.ready import ready
 from server.summary import summary
+from strategies.aggregation import aggregate
 from strategies.failure import RunFailedError
+from strategies.messages import Report
 
 QUICK = "rounds=2 clients=2 student.generator.blocks=2 optimiser.epochs=1 optimiser.batch=64"
 RUNS = {
@@ -216,6 +220,32 @@ def test_fewer_angles_averaged_on_the_circle_leave_gamma_on_the_line(finished):
     )
     assert_allclose(line["gamma"], circle["gamma"], atol=1e-6)
     assert_allclose(line["beta"], circle["beta"], atol=1e-5)  # close to each other, so their mean is that on the line
+
+
+def test_angles_a_whole_period_apart_are_the_same_angles_to_the_server():
+    from quantum.ring import ring
+    from server.reference import Reference
+
+    recipe = from_run_config(config_of("aggregate.mean=circular"))
+    periods = Reference(recipe).periods()["student"]
+    ansatz = ring(12, 2)
+    assert {name: array.tolist() for name, array in periods.items()} == {"beta": list(ansatz.periods)}
+    start = {name: array.astype(np.float64) for name, array in student(recipe.student, 10).initial(0).items()}
+    turned = start | {"beta": start["beta"] + ansatz.periods}
+    facts = {"arm": "student", "examples": 1, "student_loss": 0.5, "student_accuracy": 0.5, "teacher_loss": None}
+    facts |= {"teacher_accuracy": None, "teacher_f1": None, "maxiter": 3, "evaluations": 3, "shots": 0, "seconds": 0.1}
+    sent = [Report(client=client, arrays=arrays, **facts) for client, arrays in enumerate((start, turned))]
+    found = aggregate(recipe.aggregate, start, sent, periods)
+    for name, array in start.items():
+        assert_allclose(found[name], array, atol=1e-12)
+
+
+def test_a_client_trains_the_network_that_the_recipe_names_for_it():
+    targets = ("digits", "digits-small", "digits-small", "digits")
+    said = f"student.generator={{target: cnn, targets: [{','.join(targets)}]}}"
+    recipe = load("qfed-digits", [said, "student.twin=true"])
+    found = [Participant(recipe, number).arms for number in range(recipe.clients)]
+    assert [tuple(arm.target for arm in arms.values()) for arms in found] == [(target, target) for target in targets]
 
 
 def test_every_level_of_noise_is_measured_and_written_down(finished):
