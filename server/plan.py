@@ -117,7 +117,8 @@ def writes(config: GeneratorConfig, model: Any) -> str:
     targets = f"{', '.join(config.named())}: {writer.most:,} weights"
     saved = 1 - model.parameters / writer.most
     layers = "-".join(map(str, writer.widths))
-    return f"{targets} by {sizes} ({saved:.1%} fewer), {writer.qubits} qubits, mapping {layers} {config.activation}"
+    than = f"{abs(saved):.1%} {'fewer' if saved >= 0 else 'more'}"
+    return f"{targets} by {sizes} ({than}), {writer.qubits} qubits, mapping {layers} {config.activation}"
 
 
 def features(recipe: Recipe) -> str:

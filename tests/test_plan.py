@@ -2,8 +2,9 @@
 
 import pytest
 
+from quantum.arms import student
 from recipes.load import load
-from server.plan import averaging, regulation, stopping, teaching
+from server.plan import averaging, regulation, stopping, teaching, writes
 
 SAID = {
     (): (
@@ -36,3 +37,9 @@ SAID = {
 def test_a_plan_says_in_words_what_the_recipe_means(overrides, said):
     words, line = said
     assert words(load("smoke", overrides)) == line
+
+
+def test_a_plan_says_whether_a_generator_has_fewer_numbers_or_more():
+    for chunk, said in ((1, "(74.9% fewer)"), (1000, "(62.0% more)")):
+        recipe = load("qfed-digits", [f"student.generator.chunk={chunk}"])
+        assert said in writes(recipe.student.generator, student(recipe.student, 10))
