@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 SCALE, STEEPNESS, ROOT = 0.8, 0.1, 0.3
 SMALLEST = 1e-12  # a probability below it has no slope: p^0.3 is vertical at 0
+SMALLER = "raise student.generator.chunk or choose a smaller target"  # where a circuit does not fit into memory
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
 
 
@@ -167,7 +168,7 @@ def _engine(qubits: int, blocks: int, kernel: Literal["auto", "torch", "compiled
     from quantum.engine import Engine
     from quantum.ring import ring
 
-    return Engine(ring(qubits, blocks), kernel=kernel)
+    return Engine(ring(qubits, blocks), kernel=kernel, smaller=SMALLER)
 
 
 class Hash:

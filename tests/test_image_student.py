@@ -138,7 +138,9 @@ def test_a_target_of_other_images_and_one_beyond_memory_are_refused_before_train
         check(GeneratorConfig(target="vgg"), (1, 28, 28))
     huge = targets.Target((1, 28, 28), lambda: nn.Linear(2**20, 2**20))
     monkeypatch.setitem(targets.TARGETS, "cnn", huge)
-    with pytest.raises(RecipeError, match=r"1 rows of 41 qubits need .* GiB as exact states"):
+    with pytest.raises(
+        RecipeError, match=r"1 rows of 41 qubits need .* GiB; raise student.generator.chunk or choose a"
+    ):
         check(GeneratorConfig(blocks=2), (1, 28, 28))
     with pytest.raises(RecipeError, match="no small network for images of"):
         image_student.small("vgg")
