@@ -150,7 +150,8 @@ class ImageStudent:
             return cross_entropy(logits, classes.index_select(0, rows))
 
         paces, mu = {"beta": self.config.pace}, guidance.proximal
-        fit = descend(loss, arrays, len(images), optimiser, maxiter, proximal=mu, seed=seed, paces=paces)
+        steep = "optimiser.learning_rate" + " or student.generator.gain" * isinstance(self.writer, Generator)
+        fit = descend(loss, arrays, len(images), optimiser, maxiter, proximal=mu, seed=seed, paces=paces, steep=steep)
         steps = len(fit.losses) * ceil(len(images) / optimiser.batch)
         return replace(fit, shots=steps * (executor.shots or 0)) if executor else fit
 
