@@ -29,12 +29,13 @@ Made = TypeVar("Made")
 
 # Aer 0.18 binds the parameters of cp, crx, cry and crz to wrong values (qiskit-aer issues 2391 and 2403)
 BINDABLE = ["u", "p", "rx", "ry", "rz", "rxx", "ryy", "rzz", "h", "x", "sx", "cx", "cz", "swap", "ccx"]
+TOGETHER = 100  # trajectories of one call of Aer, which hears no signal meanwhile: of 13 qubits they take seconds
 WIDEST_DENSITY = 11  # qubits, 32 MiB a row: beyond, trajectories are smaller and, at 1024 shots, faster
 
 
 def aer(shots: int, seed: int) -> Executor:
     """Qiskit Aer's state vector, one call a batch."""
-    return CheckedExecutor("aer", shots, simulated(bindable, shots, seed, broadcast=True))
+    return CheckedExecutor("aer", shots, simulated(bindable, shots, seed, broadcast=True, together=shots))
 
 
 def noisy(device: str, shots: int, seed: int, mitigate: bool) -> Executor:
@@ -57,7 +58,7 @@ def depolarizing(p: float, shots: int, seed: int) -> Executor:
     """
     channel = depolarized(p)
     few = drawn(lambda circuit, rows: channel(circuit).run(rows), shots, seed)
-    many = simulated(trajectories(p), shots, seed, broadcast=False)
+    many = simulated(trajectories(p), shots, seed, broadcast=False, together=TOGETHER)
 
     def run(circuit: QuantumCircuit, rows_BP: Floats) -> Floats:
         return (few if circuit.num_qubits <= WIDEST_DENSITY else many)(circuit, rows_BP)
@@ -163,8 +164,15 @@ def bindable(circuit: QuantumCircuit) -> QuantumCircuit:
     return transpile(circuit.measure_all(inplace=False), basis_gates=BINDABLE, optimization_level=1, seed_transpiler=0)
 
 
-def simulated(prepared: Callable[[QuantumCircuit], QuantumCircuit], shots: int, seed: int, *, broadcast: bool) -> Run:
-    """Aer's own shots: a batch is one call, its rows broadcast by Aer or bound here."""
+def simulated(
+    prepared: Callable[[QuantumCircuit], QuantumCircuit],
+    shots: int,
+    seed: int,
+    *,
+    broadcast: bool,
+    together: int,
+) -> Run:
+    """Aer's own shots, at most so many `together` in a call: its rows are broadcast by Aer or bound here."""
     draws = stream(seed, "shots")
 
     def run(circuit: QuantumCircuit, rows_BP: Floats) -> Floats:
@@ -177,14 +185,16 @@ def simulated(prepared: Callable[[QuantumCircuit], QuantumCircuit], shots: int, 
             work = {"circuits": ready, "parameter_binds": [dict(zip(ready.parameters, rows.T.tolist(), strict=True))]}
         else:
             work = {"circuits": [ready.assign_parameters(row) for row in rows.tolist()]}
-        batch_seed = int(draws.integers(2**31))
-        result = AerSimulator(method="statevector").run(**work, shots=shots, seed_simulator=batch_seed).result()
-        if not result.success:
-            raise RuntimeError(f"Aer failed: {result.status}")
-        frequencies = np.zeros((len(rows), 2**circuit.num_qubits))
-        for row, one in enumerate(result.results):
-            for state, count in one.data.counts.items():
-                frequencies[row, int(state, 16)] = count / shots
+        counts = np.zeros((len(rows), 2**circuit.num_qubits))
+        for begin in range(0, shots, together):
+            part, call_seed = min(together, shots - begin), int(draws.integers(2**31))
+            result = AerSimulator(method="statevector").run(**work, shots=part, seed_simulator=call_seed).result()
+            if not result.success:
+                raise RuntimeError(f"Aer failed: {result.status}")
+            for row, one in enumerate(result.results):
+                for state, count in one.data.counts.items():
+                    counts[row, int(state, 16)] += count
+        frequencies: Floats = counts / shots
         return frequencies
 
     return run

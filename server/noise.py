@@ -2,12 +2,12 @@
 
 Each level is an executor. The trained angles run on it once, and write a network that is measured on the server's rows;
 then the generator may be fine-tuned there, each step with what the executor sees of the circuit. What is expected to
-take longer than LONGEST is refused with the estimate.
+take longer than LONGEST is refused with the estimate. RUN/noise.json keeps every level that is done.
 """
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from math import ceil
@@ -40,6 +40,8 @@ FEW = 50  # shots that are timed where each costs the same
 NARROW, SHALLOW = 6, 2  # qubits and blocks of a density matrix that is timed; a qubit more costs four times as much
 PAID = ("ibm", "ibm-local")
 ARM = "student"
+FILE, SCHEMA = "noise.json", 2
+Asked = tuple[str, int, int]  # executor, shots, steps
 
 
 @dataclass(frozen=True)
@@ -48,24 +50,37 @@ class Level:
 
     executor: str
     shots: int
+    steps: int
     accuracy: float
     tuned: float | None
     seconds: float
 
+    @property
+    def asked(self) -> Asked:
+        """What it is the answer to."""
+        return self.executor, self.shots, self.steps
+
 
 @dataclass(frozen=True)
 class Measured:
-    """A run under every level, beside its accuracy without noise."""
+    """A run under every level so far, beside its accuracy without noise."""
 
     run: str
     rows: int
     exact: float
-    steps: int
     levels: tuple[Level, ...]
 
 
-def noise(folder: Path, levels: Sequence[str], *, shots: int, steps: int, go_on: bool) -> Measured:
-    """Measure all levels, and write RUN/noise.json."""
+def noise(
+    folder: Path,
+    levels: Sequence[str],
+    *,
+    shots: int,
+    steps: int,
+    go_on: bool,
+    say: Callable[[str], None] = lambda _: None,
+) -> Measured:
+    """Measure the levels that RUN/noise.json does not hold yet, and add each to it once it is done."""
     found = outcome(folder)
     recipe, generator = found.recipe, found.recipe.student.generator
     if recipe.student.kind != "generator" or generator.by != "circuit" or generator.targets:
@@ -75,11 +90,12 @@ def noise(folder: Path, levels: Sequence[str], *, shots: int, steps: int, go_on:
         raise InputError(f"{folder} has no checkpoint, so its arrays are lost: run it again")
     limit_threads(recipe.threads)
     model: Any = student(recipe.student, 10)
-    levels = levels or LEVELS
     for level in levels:
         if split_executor(level)[0] in PAID:
             raise InputError(f"--level {level}: hardware is for recipes; use shots, aer, depolarizing or noisy")
-    expected = {level: estimated(level, model, shots, 1 + steps + bool(steps)) for level in levels}
+    kept = measured_in(folder)
+    remaining = [level for level in dict.fromkeys(levels or LEVELS) if (level, shots, steps) not in kept]
+    expected = {level: estimated(level, model, shots, 1 + steps + bool(steps)) for level in remaining}
     if sum(expected.values()) > LONGEST and not go_on:
         said = ", ".join(f"{level} {spoken(seconds)}" for level, seconds in expected.items())
         raise InputError(
@@ -94,17 +110,41 @@ def noise(folder: Path, levels: Sequence[str], *, shots: int, steps: int, go_on:
     def accuracy(of: Any, run: Any) -> float:
         return float(np.mean(model.predict(of, rows.images, executor=run).argmax(1) == rows.labels))
 
-    measured = []
-    for level in levels:
+    exact = accuracy(arrays, None)
+    for level in remaining:
+        say(f"{level}: {shots:,} shots{f' and {steps} steps' if steps else ''}, {spoken(expected[level])}")
         began, tuned = time.monotonic(), None
         with closing(executor(level, shots=shots, seed=recipe.seed)) as run:
             before = accuracy(arrays, run)
             if steps:
                 tuned = accuracy(fine_tuned(model, arrays, x, y, recipe.optimiser, steps, recipe.seed, run), run)
-        measured.append(Level(level, shots, before, tuned, time.monotonic() - began))
-    whole = Measured(folder.name, len(rows), accuracy(arrays, None), steps, tuple(measured))
-    write_whole(folder / "noise.json", (json.dumps({"schema": 1, **asdict(whole)}, indent=1) + "\n").encode())
-    return whole
+        done = Level(level, shots, steps, before, tuned, time.monotonic() - began)
+        kept[done.asked] = done
+        write(folder, Measured(folder.name, len(rows), exact, tuple(kept.values())))
+        say(f"{level}: {before:.2%}{f', {tuned:.2%} after its steps' if tuned is not None else ''}")
+    return Measured(folder.name, len(rows), exact, tuple(kept.values()))
+
+
+def measured_in(folder: Path) -> dict[Asked, Level]:
+    """The levels in RUN/noise.json."""
+    path = folder / FILE
+    if not path.is_file():
+        return {}
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        schema, levels = said["schema"], said["levels"]
+        found = [Level(**level) for level in levels] if schema == SCHEMA else []
+    except (LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({error}): delete it, and its levels are measured again") from None
+    if schema != SCHEMA:
+        raise InputError(f"{path} has schema {schema}, this qflock reads {SCHEMA}: delete it, and measure again")
+    return {level.asked: level for level in found}
+
+
+def write(folder: Path, measured: Measured) -> None:
+    """RUN/noise.json, whole."""
+    text = json.dumps({"schema": SCHEMA, **asdict(measured)}, indent=1)
+    write_whole(folder / FILE, f"{text}\n".encode())
 
 
 def fine_tuned(
@@ -161,11 +201,11 @@ def table(measured: Measured) -> Table:
         title=f"{measured.run}: {measured.exact:.2%} of {measured.rows:,} rows right without noise",
         title_justify="left",
     )
-    tuned = f"after {measured.steps} steps there"
-    for name in ("executor", "shots", "accuracy", "lost", *([tuned] if measured.steps else []), "seconds"):
+    tuned = ("steps there", "then") if any(level.steps for level in measured.levels) else ()
+    for name in ("executor", "shots", "accuracy", "lost", *tuned, "seconds"):
         drawn.add_column(name, justify="left" if name == "executor" else "right")
     for level in measured.levels:
-        after = [f"{level.tuned:.2%}"] if level.tuned is not None else []
+        after = [f"{level.steps:,}", f"{level.tuned:.2%}"] if level.tuned is not None else [""] * len(tuned)
         lost = f"{100 * (measured.exact - level.accuracy):.1f} points"
         drawn.add_row(level.executor, f"{level.shots:,}", f"{level.accuracy:.2%}", lost, *after, f"{level.seconds:.0f}")
     return drawn

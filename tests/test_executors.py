@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from qiskit import QuantumCircuit, transpile
 from qiskit.circuit import Parameter
 from qiskit.quantum_info import DensityMatrix, SparsePauliOp, Statevector, SuperOp
@@ -372,6 +372,23 @@ def test_a_deep_wide_circuit_goes_by_trajectories_and_says_so(monkeypatch, caplo
     odd.rccx(0, 1, 2)
     with pytest.raises(ValueError, match="trajectories know no gate rccx; write it in Aer's gates, or use at most 2"):
         executor("depolarizing:0.02", shots=1, seed=0).probabilities(odd, np.zeros((1, 0)))
+
+
+def test_trajectories_are_drawn_a_few_at_a_time_so_that_a_signal_is_heard(monkeypatch):
+    calls, whole = [], AerSimulator.run
+
+    def watched(self, circuits, **keys):
+        calls.append((keys["shots"], keys["seed_simulator"]))
+        return whole(self, circuits, **keys)
+
+    monkeypatch.setattr("quantum.backends.WIDEST_DENSITY", 2)
+    monkeypatch.setattr(AerSimulator, "run", watched)
+    rows = rows_of(crooked(), 2)
+    found, again = (executor("depolarizing:0.02", shots=250, seed=3).probabilities(crooked(), rows) for _ in range(2))
+    assert_array_equal(found, again)
+    assert_allclose(found.sum(axis=1), 1, atol=1e-12)
+    assert [shots for shots, _ in calls] == [100, 100, 50] * 2
+    assert len({seed for _, seed in calls}) == 3
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from quantum.arms import student
 from recipes.load import from_run_config, load
 from recipes.section import InputError, RecipeError
 from server import export as exporting
+from server import noise as noises
 from server.checkpoint import newest
 from server.export import export
 from server.folder import as_yaml
@@ -248,7 +249,7 @@ def test_a_client_trains_the_network_that_the_recipe_names_for_it():
     assert [tuple(arm.target for arm in arms.values()) for arms in found] == [(target, target) for target in targets]
 
 
-def test_every_level_of_noise_is_measured_and_written_down(finished):
+def test_every_level_of_noise_is_measured_once_and_kept(finished, monkeypatch):
     folder = finished("student.twin=false optimiser.epochs=3 optimiser.batch=16")
     found = noise(folder, ["shots", "depolarizing:0.0", "depolarizing:1"], shots=400, steps=2, go_on=False)
     assert found.exact == rounds_of(folder)[-1]["arms"]["student"]["reference_accuracy"]
@@ -256,6 +257,36 @@ def test_every_level_of_noise_is_measured_and_written_down(finished):
     assert all(0 <= level.accuracy <= 1 and 0 <= level.tuned <= 1 for level in found.levels)
     assert json.loads((folder / "noise.json").read_text())["levels"][0]["accuracy"] == found.levels[0].accuracy
     assert "without noise" in str(table(found).title)
+    said = []
+    more = noise(folder, ["shots", "depolarizing:0.0"], shots=500, steps=0, go_on=False, say=said.append)
+    assert more.levels[:3] == found.levels
+    assert [level.asked for level in more.levels[3:]] == [("shots", 500, 0), ("depolarizing:0.0", 500, 0)]
+    assert [line.split(":")[0] for line in said] == ["shots"] * 2 + ["depolarizing"] * 2
+    assert table(more).columns[4].header == "steps there"
+    monkeypatch.setattr("server.noise.executor", lambda *_, **__: pytest.fail("what was measured is measured again"))
+    assert noise(folder, ["shots"], shots=500, steps=0, go_on=False) == more
+
+
+def test_levels_that_are_done_outlive_one_that_is_interrupted(finished, monkeypatch):
+    folder = finished("student.twin=false")
+    whole = noises.executor
+
+    def interrupted(spec, **keys):
+        if spec == "aer":
+            raise SystemExit(143)
+        return whole(spec, **keys)
+
+    monkeypatch.setattr("server.noise.estimated", lambda *_: 1.0)
+    monkeypatch.setattr("server.noise.executor", interrupted)
+    with pytest.raises(SystemExit):
+        noise(folder, ["shots", "aer"], shots=100, steps=0, go_on=False)
+    assert [level.executor for level in noises.measured_in(folder).values()] == ["shots"]
+    (folder / "noise.json").write_text('{"schema": 1, "levels": []}')
+    with pytest.raises(InputError, match="schema 1, this qflock reads 2: delete it"):
+        noise(folder, ["shots"], shots=100, steps=0, go_on=False)
+    (folder / "noise.json").write_text("{")
+    with pytest.raises(InputError, match="is damaged"):
+        noise(folder, ["shots"], shots=100, steps=0, go_on=False)
 
 
 def test_many_shots_see_what_the_exact_engine_does_and_slopes_are_the_exact_ones():
