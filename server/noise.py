@@ -23,7 +23,7 @@ from data.split import deal
 from data.streams import stream
 from data.whole import write_whole
 from quantum.arms import student
-from quantum.backends import method
+from quantum.backends import by_trajectories, method
 from quantum.executor import Executor, executor
 from quantum.ring import ring
 from quantum.student import Arrays
@@ -175,11 +175,12 @@ def estimated(level: str, model: Any, shots: int, runs: int) -> float:
     """Seconds of so many runs of the circuit, from one that is smaller where a whole one would be long."""
     circuit, kind = model.writer.source.engine.ansatz.circuit, split_executor(level)[0]
     n, factor = circuit.num_qubits, 1.0
-    if kind == "noisy" and n > NARROW:
-        method(level, circuit)  # places it, and refuses what does not fit into memory
+    single = kind == "depolarizing" and by_trajectories(n, shots)
+    if kind in ("noisy", "depolarizing") and not single and n > NARROW:
+        method(level, circuit, shots)  # places it, and refuses what does not fit into memory
         factor = 4 ** (n - NARROW) * n * model.writer.config.blocks / (NARROW * SHALLOW)
         circuit = ring(NARROW, SHALLOW).circuit
-    few = min(FEW, shots) if kind == "depolarizing" else shots
+    few = min(FEW, shots) if single else shots
     with closing(executor(level, shots=few, seed=0)) as run:
         row = np.zeros((1, circuit.num_parameters))
         run.probabilities(circuit, row)  # sets it up

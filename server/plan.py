@@ -85,7 +85,7 @@ def details(recipe: Recipe, model: Student) -> Iterator[tuple[str, str]]:
         if recipe.optimiser.kind == "adam":
             yield "gradients", f"exact engine, {model.engine.backend}"
         if split_executor(recipe.executor)[0] in ("noisy", "depolarizing"):
-            yield "noise", method(recipe.executor, model.ansatz.circuit)
+            yield "noise", method(recipe.executor, model.ansatz.circuit, recipe.shots)
 
 
 def timed(recipe: Recipe, model: Student, rows: int, n_classes: int) -> float:
