@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from bench import qfed_noise
+from bench.tables import TABLES
 from client.participant import Participant
 from quantum.arms import student
+from recipes.executor import split_executor
 from recipes.load import from_run_config, load
 from recipes.section import InputError, RecipeError
 from server import export as exporting
@@ -21,6 +24,7 @@ from server.noise import noise, table
 from server.plan import priced
 from server.ready import ready
 from server.summary import summary
+from server.tables import markdown
 from strategies.aggregation import aggregate
 from strategies.failure import RunFailedError
 from strategies.messages import Report
@@ -60,6 +64,7 @@ def finished(run_here):
         recipe = from_run_config(config)
         folder = run_here(name, config, recipe.clients)
         (folder / "recipe.yaml").write_text(as_yaml(recipe))
+        (folder / "environment.json").write_text('{"qflock": "0.1.0 abc", "packages": {}}')
         return folder
 
     return run
@@ -318,3 +323,34 @@ def test_what_would_take_hours_is_refused_with_the_time_unless_told_to_go_on(run
         noise(folder, ["ibm:x"], shots=10, steps=0, go_on=False)
     with pytest.raises(InputError, match="nothing to run under noise"):
         noise(run_of(tmp_path / "vqc", load("smoke")), [], shots=10, steps=0, go_on=False)
+
+
+def test_the_bench_of_noise_measures_what_is_missing_and_names_what_cannot_be(finished, monkeypatch):
+    folder = finished("student.twin=false")
+    levels = [("shots", 100), ("noisy:nowhere", 100), ("depolarizing:1e-2", 20)]
+    results = [json.loads(json.dumps(one)) for one in qfed_noise.measured(folder, levels)]
+    assert [len(one["levels"]) for one in results] == [1, 1, 2]
+    last = results[-1]
+    assert last["exact"] == rounds_of(folder)[-1]["arms"]["student"]["reference_accuracy"]
+    assert load(last["recipe"], last["changes"]).digest() == last["recipe_digest"]
+    assert "student.generator.blocks=2" in last["changes"]
+    text = TABLES["qfed-noise"](last)
+    assert "| exact |  | " in text
+    assert "| depolarizing:1e-2 | 20 | " in text
+    assert "Not run: noisy:nowhere, 100 shots (executor: nowhere is no fake device." in text
+    monkeypatch.setattr("server.noise.executor", lambda *_, **__: pytest.fail("what was measured is measured again"))
+    assert [one["levels"] for one in qfed_noise.measured(folder, levels)][-1] == last["levels"]
+
+
+def test_the_table_of_noise_shows_accuracy_and_points_lost():
+    found = {"executor": "shots", "steps": 0, "tuned": None, "seconds": 3.2}
+    levels = [found | {"shots": 10**4, "accuracy": 0.1134}, found | {"shots": 10**7, "accuracy": 0.8413}]
+    text = markdown(qfed_noise.table({"exact": 0.8426, "levels": levels}))
+    assert "| exact |  | 84.26% |  |  |" in text
+    assert "| shots | 10,000 | 11.34% | 72.9 | 3 |" in text
+    assert "| shots | 10,000,000 | 84.13% | 0.1 | 3 |" in text
+
+
+def test_every_level_of_the_bench_is_an_executor():
+    assert {("shots", 10**power) for power in (4, 5, 6, 7)} < set(qfed_noise.LEVELS)
+    assert {split_executor(level)[0] for level, _ in qfed_noise.LEVELS} == {"shots", "depolarizing", "noisy"}
