@@ -160,7 +160,8 @@ def fine_tuned(
     """The arrays after so many steps on an executor, on the rows of all clients mixed.
 
     Every pass has an order of its own, the last is as long as is left, and each begins Adam anew, as a visit does. The
-    learning rate is the recipe's of round 1: that of the last round has decayed to almost nothing.
+    learning rate is the recipe's, undecayed, so that a few steps can reach an optimum which noise has moved. It also
+    unsettles what was trained: 300 exact steps take qfed-scale's 84.3% to 77.8%, at the last round's rate to 84.2%.
     """
     draws = stream(seed, "pool")
     while steps > 0:
