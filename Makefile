@@ -101,8 +101,9 @@ qd-llm: setup  ## QD-LLM's tables, figure and speed: every method and study over
 	$(BIN)/python -m bench.distill
 	$(BIN)/python -m bench.tables
 
-qfed: setup  ## run every recipe of QFed, hours in all, and write the tables into bench/README.md
+qfed: setup  ## run every recipe of QFed and one under noise, hours in all, and write the tables into bench/README.md
 	$(BIN)/python -m bench.qfed_study --jobs 1
+	$(BIN)/python -m bench.qfed_noise
 	$(BIN)/python -m bench.tables
 
 bench-containers: setup  ## time a federation in containers beside one on processes, both secured; needs a Docker engine

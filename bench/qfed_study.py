@@ -22,6 +22,8 @@ from server.sweep import grid, planned
 
 FOLDER = Path(__file__).parent / "results"
 Row = tuple[str, list[str], int]  # a recipe, what is changed in it, over how many seeds
+IMAGES_OF = {"digits": "scikit-learn's digits", "fashion": "FashionMNIST", "cifar10": "CIFAR-10"}
+MOST_LOST = 0.02  # of accuracy, by clients with different networks
 BYTES = 4  # of a number that travels
 
 
@@ -39,16 +41,22 @@ def controls() -> Iterator[Row]:
 def studies() -> dict[str, list[Row]]:
     """Study → its rows, those that take longest last."""
     return {
+        "qfed-digits": [("qfed-digits", [], 3)],
         "qfed-mapping": own("qfed-mapping", 3),
         "qfed-controls": list(controls()),
         "qfed-scale": own("qfed-scale", 1),
-        "qfed-noniid": own("qfed-noniid", 1),
+        "qfed-noniid": [
+            *own("qfed-noniid", 1),
+            ("qfed-noniid", ["data.partition=shards"], 1),
+            ("qfed-noniid", ["distil.proximal=0.01"], 1),
+        ],
         "qfed-hetero": own("qfed-hetero", 1),
         "qfed-long": [
             ("qfed-central", [], 1),
             ("qfed-central-paper", [], 1),
             ("qfed-fashion", [], 1),
             ("qfed-fashion", ["student.generator.by=hash"], 1),
+            ("qfed-fashion", ["student.generator.by=full"], 1),
             ("qfed-resnet", [], 1),
         ],
     }
@@ -79,9 +87,22 @@ def measured(recipe: str, changes: list[str], outcomes: Sequence[Outcome]) -> Re
         "weights": sorted({weights_of(name) for name in r.student.generator.named()}),
         "parameters": runs[0].parameters(STUDENT),
         "accuracy": {arm: [run.accuracy(arm) for run in runs] for arm in runs[0].arms},
+        "networks": {arm: by_network(arm, runs) for arm in runs[0].arms} if r.student.generator.targets else {},
         "by_round": [mean(at) for at in zip(*by_round, strict=True)],
         "minutes": mean([run.seconds / 60 for run in runs]),
     }
+
+
+def by_network(arm: str, runs: Sequence[Outcome]) -> dict[str, list[float]]:
+    """Network → a number a seed: accuracy on the test rows of the clients that have it, pooled."""
+    found: dict[str, list[float]] = {name: [] for name in runs[0].recipe.student.generator.named()}
+    for run in runs:
+        for name, values in found.items():
+            owners = [client for client, own in enumerate(run.recipe.student.generator.targets) if own == name]
+            scores = [run.score["clients"][str(client)] for client in owners]
+            right = sum(score["examples"] * score["accuracy"][arm] for score in scores)
+            values.append(right / sum(score["examples"] for score in scores))
+    return found
 
 
 def table(results: Results) -> Table:
@@ -89,8 +110,11 @@ def table(results: Results) -> Table:
     drawn = Table()
     drawn.add_column("recipe")
     columns = ("student", "hash twin", "student − twin, points", "numbers", "weights written", "bytes up a visit")
+    several = any(map(networks, results["rows"]))
     for name in (*columns, "clients × rounds × epochs", "seeds", "minutes"):
         drawn.add_column(name, justify="right")
+    if several:
+        drawn.add_column("student · twin by network")
     for row in results["rows"]:
         accuracy = row["accuracy"]
         drawn.add_row(
@@ -104,15 +128,42 @@ def table(results: Results) -> Table:
             " × ".join(map(str, row["work"])),
             str(len(row["seeds"])),
             f"{row['minutes']:.0f}",
+            *([networks(row)] if several else []),
         )
     return drawn
 
 
+def networks(row: Results) -> str:
+    """Accuracy of every network that a row's clients have, in words; nothing where they all have the recipe's."""
+    arms = row.get("networks", {})
+    return ", ".join(
+        f"{name} {' · '.join(f'{mean(of[name]):.1%}' for of in arms.values())}" for name in arms.get(STUDENT, ())
+    )
+
+
+def threshold(rows: Sequence[Results]) -> str:
+    """The first setting of differing networks that costs more than MOST_LOST beside one network for all."""
+    alike = [row for row in rows if len(row.get("networks", {}).get(STUDENT, ())) == 1]
+    if not alike:
+        return ""
+    best = mean(alike[0]["accuracy"][STUDENT])
+    for row in rows:
+        found = mean(row["accuracy"][STUDENT])
+        if networks(row) and best - found > MOST_LOST:
+            setting = " ".join(row["changes"])
+            return (
+                f" The first setting more than 2 points under one network for all: {setting}, {best - found:.1%} lost."
+            )
+    return " No setting lies more than 2 points under one network for all."
+
+
 def note(results: Results) -> str:
     """What the columns mean and where the numbers come from."""
+    rows = results["rows"]
+    corpora = dict.fromkeys(IMAGES_OF[load(row["recipe"], row["changes"]).data.corpus] for row in rows)
     return (
-        f"Test images of FashionMNIST; means over the seeds. minutes: of all visits, student and twin, on two cores "
-        f"that did other things too. `make qfed`, qflock {commits(results)}."
+        f"Test images of {' and '.join(corpora)}; means over the seeds. minutes: of all visits, student and twin, on "
+        f"two cores that did other things too.{threshold(rows)} `make qfed`, qflock {commits(results)}."
     )
 
 

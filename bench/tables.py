@@ -31,6 +31,7 @@ from bench import (
     processes,
     qdllm,
     qfed,
+    qfed_noise,
     qfed_study,
     report,
     reviews,
@@ -109,6 +110,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "containers": lambda results: f"{markdown(containers.table(results))}\n\n{containers.note(results)}",
     "gradients": lambda results: f"{markdown(gradients.table(results))}\n\n{gradients.note(results)}".rstrip(),
     "qfed": lambda results: f"{markdown(qfed.table(results))}\n\n{qfed.note(results)}",
+    "qfed-noise": lambda results: f"{markdown(qfed_noise.table(results))}\n\n{qfed_noise.note(results)}",
     "qdllm": lambda results: "\n\n".join(
         [
             *(f"{corpus}\n\n{markdown(qdllm.table(results, corpus))}" for corpus in results["corpora"]),

@@ -121,12 +121,21 @@ def corpus_of(
     return Corpus([], labels.astype(np.int64), classes, domains, [name], source, splits, images=pixels)
 
 
+def places(published: Published) -> list[Path]:
+    """The folders of this machine where it may lie, in the order in which they are looked into."""
+    root = os.environ.get("QFLOCK_DATA")
+    own = [Path(root).expanduser().absolute() / published.folder] if root else []
+    return [*own, Path(published.system), cache_folder() / published.name]
+
+
+def missing(published: Published, place: Path) -> list[str]:
+    """The files that a folder lacks."""
+    return [file for file in published.files if not (place / file).is_file()]
+
+
 def folder_of(published: Published) -> Path | None:
     """The first folder of this machine that has all files."""
-    places = [Path(published.system), cache_folder() / published.name]
-    if root := os.environ.get("QFLOCK_DATA"):
-        places.insert(0, Path(root).expanduser().absolute() / published.folder)
-    return next((place for place in places if all((place / file).is_file() for file in published.files)), None)
+    return next((place for place in places(published) if not missing(published, place)), None)
 
 
 def located(published: Published) -> Path:
@@ -158,10 +167,13 @@ def downloaded(published: Published, file: str, md5: str) -> bytes:
 
 
 def nowhere(published: Published) -> str:
-    """The folders that were looked into, in words."""
-    root = os.environ.get("QFLOCK_DATA", "")
-    first = f"{Path(root) / published.folder}" if root else f"$QFLOCK_DATA/{published.folder} (QFLOCK_DATA is not set)"
-    return f"neither in {first} nor in {published.system}"
+    """The folders that were looked into, in words, and what those lack that have some of the files."""
+    said = [] if os.environ.get("QFLOCK_DATA") else [f"$QFLOCK_DATA/{published.folder} (QFLOCK_DATA is not set)"]
+    for place in places(published):
+        lacks = missing(published, place)
+        partly = len(lacks) < len(published.files)
+        said.append(f"{place} (which lacks {', '.join(lacks)})" if partly else f"{place}")
+    return f"neither in {' nor in '.join(said)}"
 
 
 def idx(path: Path, dimensions: int) -> NDArray[np.uint8]:

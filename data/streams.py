@@ -19,6 +19,7 @@ PURPOSES = {  # above 10 000, the most rounds: the draws of round r are seeded w
     "public": 10_016,
     "adapter": 10_020,
     "tuning": 10_021,
+    "pool": 10_022,
 }
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from data.streams import stream
 from quantum.density import Channel, depolarizing_transfer
 from quantum.devices import cache_key, fake_device, known, placed
-from quantum.executor import CheckedExecutor, Executor, Floats, Run, drawn, fits
+from quantum.executor import MOST_BYTES, CheckedExecutor, Executor, Floats, Run, drawn, fits
 from quantum.heisenberg import work, z_values
 from quantum.mitigation import confused, mitigated
 from recipes.executor import split_executor
@@ -29,12 +29,13 @@ Made = TypeVar("Made")
 
 # Aer 0.18 binds the parameters of cp, crx, cry and crz to wrong values (qiskit-aer issues 2391 and 2403)
 BINDABLE = ["u", "p", "rx", "ry", "rz", "rxx", "ryy", "rzz", "h", "x", "sx", "cx", "cz", "swap", "ccx"]
-WIDEST_DENSITY = 11  # qubits, 32 MiB a row: beyond, trajectories are smaller and, at 1024 shots, faster
+TOGETHER = 100  # trajectories of one call of Aer, which hears no signal meanwhile: of 13 qubits they take seconds
+WIDEST_DENSITY = 11  # qubits, 32 MiB a row: beyond, trajectories are smaller and, of few shots, faster
 
 
 def aer(shots: int, seed: int) -> Executor:
     """Qiskit Aer's state vector, one call a batch."""
-    return CheckedExecutor("aer", shots, simulated(bindable, shots, seed, broadcast=True))
+    return CheckedExecutor("aer", shots, simulated(bindable, shots, seed, broadcast=True, together=shots))
 
 
 def noisy(device: str, shots: int, seed: int, mitigate: bool) -> Executor:
@@ -53,25 +54,35 @@ def noisy(device: str, shots: int, seed: int, mitigate: bool) -> Executor:
 def depolarizing(p: float, shots: int, seed: int) -> Executor:
     """ρ → (1−p)·ρ + p·Tr_k(ρ)⊗I/2^k on the k qubits of every gate, after it, in the circuit as it is written.
 
-    Read-out is perfect. Density matrices up to WIDEST_DENSITY qubits, beyond Aer's state vector, one trajectory a shot.
+    Read-out is perfect. By density matrices, or by Aer's state vector and a trajectory a shot where these are cheaper.
     """
     channel = depolarized(p)
-    few = drawn(lambda circuit, rows: channel(circuit).run(rows), shots, seed)
-    many = simulated(trajectories(p), shots, seed, broadcast=False)
+    whole = drawn(lambda circuit, rows: channel(circuit).run(rows), shots, seed)
+    each = simulated(trajectories(p), shots, seed, broadcast=False, together=TOGETHER)
 
     def run(circuit: QuantumCircuit, rows_BP: Floats) -> Floats:
-        return (few if circuit.num_qubits <= WIDEST_DENSITY else many)(circuit, rows_BP)
+        return (each if by_trajectories(circuit.num_qubits, shots) else whole)(circuit, rows_BP)
 
     return CheckedExecutor(f"depolarizing:{p:g}", shots, run)
 
 
-def method(spec: str, circuit: QuantumCircuit) -> str:
+def by_trajectories(n: int, shots: int) -> bool:
+    """Whether a trajectory a shot is cheaper than a density matrix, which costs about 2^(n−1), or alone fits."""
+    return n > WIDEST_DENSITY and (shots <= 2 ** (n - 1) or density_bytes(n) > MOST_BYTES)
+
+
+def density_bytes(n: int) -> int:
+    """Of a density matrix of n qubits, and of what a gate makes of it."""
+    return 3 * 8 << 2 * n
+
+
+def method(spec: str, circuit: QuantumCircuit, shots: int) -> str:
     """How a noisy executor runs this circuit, in words; what is set up once a circuit is then set up."""
     kind, argument = split_executor(spec)
     if kind == "noisy":
         return devices(argument)(circuit).method
-    wide = circuit.num_qubits > WIDEST_DENSITY
-    return f"{'a trajectory a shot' if wide else 'density matrix'}; trajectories above {WIDEST_DENSITY} qubits"
+    how = "a trajectory a shot" if by_trajectories(circuit.num_qubits, shots) else "density matrix"
+    return f"{how}; trajectories above {WIDEST_DENSITY} qubits where shots are few"
 
 
 class OnDevice:
@@ -80,7 +91,7 @@ class OnDevice:
     def __init__(self, circuit: QuantumCircuit, device: str) -> None:
         on = placed(circuit, device)
         width = on.circuit.num_qubits
-        fits(3 * 8 * 4**width, f"noisy:{device}: density matrices of {width} qubits")
+        fits(density_bytes(width), f"noisy:{device}: density matrices of {width} qubits")
         self.confusion = on.confusion
         self._columns = columns(on.circuit, circuit)
         self._channel = Channel(on.circuit, lambda name, qubits: on.errors.get((name, qubits)), on.measured)
@@ -146,7 +157,7 @@ def with_errors(circuit: QuantumCircuit, p: float) -> QuantumCircuit:
         raise ValueError(
             f"trajectories know no gate {unknown[0]}; write it in Aer's gates, or use at most {WIDEST_DENSITY} qubits"
         )
-    log.info("depolarizing:%g: %s", p, method(f"depolarizing:{p}", circuit))
+    log.info("depolarizing:%g: a trajectory a shot", p)
     erring = circuit.copy_empty_like()
     for item in circuit.data:
         erring.append(item)
@@ -163,8 +174,15 @@ def bindable(circuit: QuantumCircuit) -> QuantumCircuit:
     return transpile(circuit.measure_all(inplace=False), basis_gates=BINDABLE, optimization_level=1, seed_transpiler=0)
 
 
-def simulated(prepared: Callable[[QuantumCircuit], QuantumCircuit], shots: int, seed: int, *, broadcast: bool) -> Run:
-    """Aer's own shots: a batch is one call, its rows broadcast by Aer or bound here."""
+def simulated(
+    prepared: Callable[[QuantumCircuit], QuantumCircuit],
+    shots: int,
+    seed: int,
+    *,
+    broadcast: bool,
+    together: int,
+) -> Run:
+    """Aer's own shots, at most so many `together` in a call: its rows are broadcast by Aer or bound here."""
     draws = stream(seed, "shots")
 
     def run(circuit: QuantumCircuit, rows_BP: Floats) -> Floats:
@@ -177,14 +195,16 @@ def simulated(prepared: Callable[[QuantumCircuit], QuantumCircuit], shots: int, 
             work = {"circuits": ready, "parameter_binds": [dict(zip(ready.parameters, rows.T.tolist(), strict=True))]}
         else:
             work = {"circuits": [ready.assign_parameters(row) for row in rows.tolist()]}
-        batch_seed = int(draws.integers(2**31))
-        result = AerSimulator(method="statevector").run(**work, shots=shots, seed_simulator=batch_seed).result()
-        if not result.success:
-            raise RuntimeError(f"Aer failed: {result.status}")
-        frequencies = np.zeros((len(rows), 2**circuit.num_qubits))
-        for row, one in enumerate(result.results):
-            for state, count in one.data.counts.items():
-                frequencies[row, int(state, 16)] = count / shots
+        counts = np.zeros((len(rows), 2**circuit.num_qubits))
+        for begin in range(0, shots, together):
+            part, call_seed = min(together, shots - begin), int(draws.integers(2**31))
+            result = AerSimulator(method="statevector").run(**work, shots=part, seed_simulator=call_seed).result()
+            if not result.success:
+                raise RuntimeError(f"Aer failed: {result.status}")
+            for row, one in enumerate(result.results):
+                for state, count in one.data.counts.items():
+                    counts[row, int(state, 16)] += count
+        frequencies: Floats = counts / shots
         return frequencies
 
     return run

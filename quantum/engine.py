@@ -55,7 +55,10 @@ class Engine:
         precision: Literal["single", "double"] = "single",
         device: str | torch.device = "cpu",
         kernel: Literal["auto", "torch", "compiled"] = "auto",
+        smaller: str = "use fewer qubits (student.qubits) or fewer rows at once",
     ) -> None:
+        """`smaller` is what to do where states do not fit into memory."""
+        self.smaller = smaller
         self.ansatz, self.dtype, self.device = ansatz, DTYPES[precision], torch.device(device)
         self.n_qubits: int = ansatz.circuit.num_qubits
         if self.device.type == "cpu":
@@ -83,7 +86,7 @@ class Engine:
         if needed > self._memory:
             raise RecipeError(
                 f"{n_rows} rows of {self.n_qubits} qubits need {needed / 2**30:.1f} GiB as exact states, above "
-                f"{self._memory / 2**30:.1f} GiB; use fewer qubits (student.qubits) or fewer rows at once"
+                f"{self._memory / 2**30:.1f} GiB; {self.smaller}"
             )
 
     def encode(self, x_BN: Tensor) -> Encoded:

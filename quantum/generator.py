@@ -6,7 +6,8 @@ network maps them to c outputs; all outputs less their mean, in order, are the w
 notebook's but for the gain g, which is 1 there: x then spreads by a tenth of what a bit does, and is learned late.
 
 In place of the circuit, classical controls give x_i out of as many numbers: `hash` (Chen et al. 2015, arXiv:1504.04788)
-reads number h(i) for a fixed random h; `low-rank` is a sum of products over three parts of i.
+reads number h(i) for a fixed random h, or several where states are few; `low-rank` is a sum of products over three
+parts of i.
 M weights, S basis states that write them, N qubits, P numbers of β, G of γ.
 """
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 SCALE, STEEPNESS, ROOT = 0.8, 0.1, 0.3
 SMALLEST = 1e-12  # a probability below it has no slope: p^0.3 is vertical at 0
+SMALLER = "raise student.generator.chunk or choose a smaller target"  # where a circuit does not fit into memory
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
 
 
@@ -167,11 +169,15 @@ def _engine(qubits: int, blocks: int, kernel: Literal["auto", "torch", "compiled
     from quantum.engine import Engine
     from quantum.ring import ring
 
-    return Engine(ring(qubits, blocks), kernel=kernel)
+    return Engine(ring(qubits, blocks), kernel=kernel, smaller=SMALLER)
 
 
 class Hash:
-    """x_i = latents[h(i)], h uniform and fixed: the same numbers, at random places."""
+    """x_i = latents[h(i)], h uniform and fixed: the same numbers, at random places.
+
+    Fewer states than latents read several each: x_i = Σ latents / √k over the k latents p with h(p) = i, none of which
+    is in two states or in none. As many numbers are learned, though no more than S of them are free, as of the circuit.
+    """
 
     def __init__(self, generator: Generator, kernel: str) -> None:
         self.parameters = 6 * generator.qubits * generator.config.blocks
@@ -180,7 +186,10 @@ class Hash:
     @cached_property
     def _places(self) -> Tensor:
         """h: a part of the architecture, the same for every seed, client and server."""
-        return torch.from_numpy(stream(0, "hash").integers(self.parameters, size=self.states))
+        draws = stream(0, "hash")
+        if self.states < self.parameters:
+            return torch.from_numpy(draws.permutation(self.parameters) % self.states)
+        return torch.from_numpy(draws.integers(self.parameters, size=self.states))
 
     def initial(self, draws: np.random.Generator) -> NDArray[Any]:
         """N(0, 0.1²), about the spread that the circuit's features have."""
@@ -188,6 +197,9 @@ class Hash:
 
     def features(self, beta_P: Tensor) -> Tensor:
         """(S,)"""
+        if self.states < self.parameters:
+            together_S = torch.bincount(self._places, minlength=self.states)
+            return beta_P.new_zeros(self.states).index_add(0, self._places, beta_P) / together_S.sqrt()
         return beta_P.index_select(0, self._places)
 
 

@@ -18,7 +18,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from data.streams import stream
-from quantum.generator import Circuit, Generator
+from quantum.generator import SOURCES, Circuit, Generator
 from quantum.guidance import UNGUIDED, Guidance
 from quantum.minibatch import Tensors, descend
 from quantum.optimise import fewest
@@ -150,7 +150,8 @@ class ImageStudent:
             return cross_entropy(logits, classes.index_select(0, rows))
 
         paces, mu = {"beta": self.config.pace}, guidance.proximal
-        fit = descend(loss, arrays, len(images), optimiser, maxiter, proximal=mu, seed=seed, paces=paces)
+        steep = "optimiser.learning_rate" + " or student.generator.gain" * isinstance(self.writer, Generator)
+        fit = descend(loss, arrays, len(images), optimiser, maxiter, proximal=mu, seed=seed, paces=paces, steep=steep)
         steps = len(fit.losses) * ceil(len(images) / optimiser.batch)
         return replace(fit, shots=steps * (executor.shots or 0)) if executor else fit
 
@@ -172,7 +173,7 @@ class ImageStudent:
 
 
 def check(config: GeneratorConfig, shape: tuple[int, ...]) -> None:
-    """Refuse, before anything is trained, targets of other images, and a circuit that does not fit into memory."""
+    """Refuse, before anything is trained, targets of other images, and circuits without effect or beyond memory."""
     for name in config.named():
         if TARGETS[name].shape != shape:
             fitting = ", ".join(key for key, one in TARGETS.items() if one.shape == shape)
@@ -181,8 +182,15 @@ def check(config: GeneratorConfig, shape: tuple[int, ...]) -> None:
                 f"{shown(shape)}: use {fitting}"
             )
     most = max(map(weights_of, config.named()))  # which refuses buffers
-    if config.by == "circuit" and isinstance(source := Generator(config, most).source, Circuit):
-        source.engine.check_memory(1)
+    if config.by in SOURCES:
+        generator = Generator(config, most)
+        if generator.states < 2:  # whose one feature less its mean is 0
+            raise RecipeError(
+                f"student.generator.chunk is {config.chunk}; one basis state then writes all {most} weights, and what "
+                f"it learns has no effect: use a chunk of at most {most - 1}"
+            )
+        if isinstance(generator.source, Circuit):
+            generator.source.engine.check_memory(1)
 
 
 def shown(shape: tuple[int, ...]) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor
 from data.streams import stream
 from quantum.student import Arrays, Fit
 from recipes.schema import EXACT_GRADIENT, OptimiserConfig
+from recipes.section import RecipeError
 
 Tensors = dict[str, Tensor]
 Loss = Callable[[Tensors, Tensor], Tensor]  # arrays, numbers of the rows of a batch → mean loss of those rows, nats
@@ -32,11 +33,13 @@ def descend(
     proximal: float,
     seed: int,
     paces: Mapping[str, float] = MappingProxyType({}),
+    steep: str = "optimiser.learning_rate",
 ) -> Fit:
     """Where the last step ends: minimises loss + μ/2·‖θ − θ_start‖², in single precision, in a new order each epoch.
 
     θ = θ_start + s·z, and Adam's steps are on z: an array named in `paces` learns at s times the rate, others at the
     rate. The losses are means over an epoch, of batches before their own steps; `seed` draws the orders.
+    A loss that is no number is the recipe's: `steep` says which of its keys to lower.
     """
     start = packed(arrays)
     pace_P = packed({name: np.full(array.shape, paces.get(name, 1.0)) for name, array in arrays.items()})
@@ -57,7 +60,7 @@ def descend(
             total += len(batch) * value.detach()
         losses.append(float(total) / rows)
         if not isfinite(losses[-1]):
-            raise ValueError(f"the loss is {losses[-1]} in epoch {epoch + 1}; lower optimiser.learning_rate")
+            raise RecipeError(f"the loss is {losses[-1]} in epoch {epoch + 1} of a fit; lower {steep}")
     end_P = (start + pace_P * z_P).detach()
     found = {name: part.numpy().copy() for name, part in unpacked(end_P, arrays).items()}
     return Fit(found, tuple(losses), EXACT_GRADIENT * epochs, shots=0)

@@ -241,13 +241,16 @@ def noise(
     steps: Annotated[int, typer.Option(min=0, help="of fine-tuning under the noise")] = 0,
     go_on: Annotated[bool, typer.Option("--go-on", help="also do what is expected to take hours")] = False,
 ) -> None:
-    """Run a trained generator under noise: the accuracy lost at each level, and after fine-tuning there."""
+    """Run a trained generator under noise: the accuracy lost at each level, and after fine-tuning there.
+
+    What is done is kept in the run's noise.json, and not done again.
+    """
     from rich.console import Console
 
     from server.noise import noise as measured
     from server.noise import table
 
-    Console().print(table(measured(run, level or [], shots=shots, steps=steps, go_on=go_on)))
+    Console().print(table(measured(run, level or [], shots=shots, steps=steps, go_on=go_on, say=typer.echo)))
 
 
 def resolved(recipe: str, set_: list[str] | None, clients: int | None, seed: int | None) -> Recipe:

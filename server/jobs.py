@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from data.corpus import load
 from recipes.section import InputError
 from server.compare import compare
 from server.folder import APP
@@ -58,6 +59,7 @@ def finish(
     sweep: Sweep, jobs: int | None = None, conclude: Callable[[Sweep, list[Outcome]], None] | None = None
 ) -> list[Outcome]:
     """Do what remains of a sweep, show what the finished runs came to, and raise when a run has failed."""
+    fetch(sweep)
     state = work(sweep, jobs or default_jobs(), Console())
     outcomes = [outcome(folder) for folder in state.done]
     if outcomes:
@@ -69,6 +71,13 @@ def finish(
             f"The same command tries them again"
         )
     return outcomes
+
+
+def fetch(sweep: Sweep) -> None:
+    """Read every corpus that remaining runs need: one that is missing is found out once, before any run starts."""
+    remaining = [run.recipe for run, at in standings(sweep).items() if at.state != "completed"]
+    for recipe in {recipe.data: recipe for recipe in remaining}.values():
+        load(recipe.data, recipe.seed)
 
 
 def compared(sweep: Sweep, outcomes: list[Outcome]) -> None:

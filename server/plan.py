@@ -85,7 +85,7 @@ def details(recipe: Recipe, model: Student) -> Iterator[tuple[str, str]]:
         if recipe.optimiser.kind == "adam":
             yield "gradients", f"exact engine, {model.engine.backend}"
         if split_executor(recipe.executor)[0] in ("noisy", "depolarizing"):
-            yield "noise", method(recipe.executor, model.ansatz.circuit)
+            yield "noise", method(recipe.executor, model.ansatz.circuit, recipe.shots)
 
 
 def timed(recipe: Recipe, model: Student, rows: int, n_classes: int) -> float:
@@ -117,7 +117,8 @@ def writes(config: GeneratorConfig, model: Any) -> str:
     targets = f"{', '.join(config.named())}: {writer.most:,} weights"
     saved = 1 - model.parameters / writer.most
     layers = "-".join(map(str, writer.widths))
-    return f"{targets} by {sizes} ({saved:.1%} fewer), {writer.qubits} qubits, mapping {layers} {config.activation}"
+    than = f"{abs(saved):.1%} {'fewer' if saved >= 0 else 'more'}"
+    return f"{targets} by {sizes} ({than}), {writer.qubits} qubits, mapping {layers} {config.activation}"
 
 
 def features(recipe: Recipe) -> str:

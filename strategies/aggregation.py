@@ -19,6 +19,8 @@ def aggregate(
     """The next arrays; equal reports give equal bits in whichever order they come. Arrays with periods are angles."""
     rule = AGGREGATORS[config.by]
     if config.mean == "circular":
+        if not periods and any(report.arm == "student" for report in reports):  # a twin has no angles
+            raise ValueError("aggregate.mean is circular, and the student has no periods: its angles have no circle")
         rule = partial(fedavg, periods=periods)
     return rule(config, current, sorted(reports, key=lambda report: report.client))
 

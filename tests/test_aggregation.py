@@ -145,3 +145,12 @@ def test_on_the_circle_tau_and_rows_weigh_too():
     config = AggregateConfig(tau=1, mean="circular")
     found = aggregate(config, current(), sent, {"theta": np.full(5, 2 * np.pi)})
     assert_allclose(found["theta"], 0.2 * 3 / 3.5, atol=1e-6)
+
+
+def test_on_the_circle_a_student_without_periods_is_refused_and_a_twin_is_averaged_on_the_line():
+    config, sent = AggregateConfig(mean="circular"), reports([(np.full(5, 4.0), 1), (np.zeros(5), 3)])
+    for periods in (None, {}):
+        with pytest.raises(ValueError, match="the student has no periods"):
+            aggregate(config, current(), sent, periods)
+        twins = [replace(report, arm="twin") for report in sent]
+        assert_array_equal(aggregate(config, current(), twins, periods)["theta"], np.ones(5))

@@ -124,7 +124,16 @@ def test_a_corpus_that_is_nowhere_names_every_place(tmp_path, monkeypatch):
     with pytest.raises(DataError) as error:
         load(DataConfig(corpus="fashion"), 0)
     line = str(error.value)
-    assert all(place in line for place in (f"{tmp_path}/fashion_mnist", f"{tmp_path}/none", FASHION.url, "no route"))
+    looked = [tmp_path / place for place in ("fashion_mnist", "none", "cache/fashion")]
+    assert f"neither in {' nor in '.join(map(str, looked))}, and" in line
+    assert all(said in line for said in (FASHION.url, "no route"))
+    first, *others = FASHION.files
+    for place in looked:
+        place.mkdir(parents=True, exist_ok=True)
+        (place / first).touch()
+        with pytest.raises(DataError) as error:
+            load(DataConfig(corpus="fashion"), 0)
+        assert f"{place} (which lacks {', '.join(others)})" in str(error.value)
     monkeypatch.delenv("QFLOCK_DATA")
     with pytest.raises(DataError, match=r"\$QFLOCK_DATA/cifar10 \(QFLOCK_DATA is not set\)"):
         load(DataConfig(corpus="cifar10"), 0)

@@ -76,5 +76,6 @@ def test_every_purpose_is_drawn_from_by_its_user_and_by_nobody_else(monkeypatch)
     models = [("reduction",), ("student",), ("twin",), ("noop",), ("visit", 1, 2), ("shots",), ("search",)]
     deals = [("reference",), ("public",), ("partition",), *shares, ("partition",)]
     assert asked == [("synthetic",), *deals, *models]
-    elsewhere = {"adapter", "tuning", "batches", "hash"}  # tests/test_lora.py, test_minibatch.py, test_generator.py
+    # tests/test_lora.py, test_minibatch.py, test_generator.py, test_noise.py
+    elsewhere = {"adapter", "tuning", "batches", "hash", "pool"}
     assert {purpose for purpose, *_ in asked} == set(PURPOSES) - elsewhere

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from qiskit import QuantumCircuit, transpile
 from qiskit.circuit import Parameter
 from qiskit.quantum_info import DensityMatrix, SparsePauliOp, Statevector, SuperOp
@@ -310,7 +310,7 @@ def test_a_device_is_noisy_as_aer_says_to_the_last_digit():
     rows = rows_of(crooked(), 5)
     assert re.fullmatch(
         r"density matrix of qubits \d, \d, \d of manila, \d+ two-qubit gates",
-        backends.method("noisy:manila", crooked()),
+        backends.method("noisy:manila", crooked(), 10),
     )
     found = backends.devices("manila")(crooked()).probabilities(rows)
     assert_allclose(found, by_aer_on_the_whole_device(crooked(), rows), atol=1e-8)
@@ -362,16 +362,41 @@ def test_circuits_that_differ_have_fingerprints_that_do():
 
 def test_a_deep_wide_circuit_goes_by_trajectories_and_says_so(monkeypatch, caplog):
     """The same law by the other method."""
-    monkeypatch.setattr("quantum.backends.WIDEST_DENSITY", 2)
+    monkeypatch.setattr("quantum.backends.by_trajectories", lambda n, shots: True)
     rows = rows_of(crooked(), 3)
     with caplog.at_level("INFO"):
         found = executor("depolarizing:0.02", shots=SHOTS, seed=0).probabilities(crooked(), rows)
-    assert "depolarizing:0.02: a trajectory a shot; trajectories above 2 qubits" in caplog.text
+    assert "depolarizing:0.02: a trajectory a shot" in caplog.text
     assert_drawn_from(found, by_density_matrix(crooked(), rows), SHOTS)
     odd = QuantumCircuit(3)
     odd.rccx(0, 1, 2)
-    with pytest.raises(ValueError, match="trajectories know no gate rccx; write it in Aer's gates, or use at most 2"):
+    with pytest.raises(ValueError, match="trajectories know no gate rccx; write it in Aer's gates, or use at most 11"):
         executor("depolarizing:0.02", shots=1, seed=0).probabilities(odd, np.zeros((1, 0)))
+
+
+def test_a_density_matrix_is_taken_where_it_costs_less_than_its_shots_and_fits():
+    taken = {(n, shots): not backends.by_trajectories(n, shots) for n in (11, 12, 13, 14) for shots in (2000, 10**7)}
+    assert taken == {
+        **{(11, 2000): True, (12, 2000): False, (13, 2000): False, (14, 2000): False},
+        **{(11, 10**7): True, (12, 10**7): True, (13, 10**7): True, (14, 10**7): False},  # 6 GiB
+    }
+
+
+def test_trajectories_are_drawn_a_few_at_a_time_so_that_a_signal_is_heard(monkeypatch):
+    calls, whole = [], AerSimulator.run
+
+    def watched(self, circuits, **keys):
+        calls.append((keys["shots"], keys["seed_simulator"]))
+        return whole(self, circuits, **keys)
+
+    monkeypatch.setattr("quantum.backends.by_trajectories", lambda n, shots: True)
+    monkeypatch.setattr(AerSimulator, "run", watched)
+    rows = rows_of(crooked(), 2)
+    found, again = (executor("depolarizing:0.02", shots=250, seed=3).probabilities(crooked(), rows) for _ in range(2))
+    assert_array_equal(found, again)
+    assert_allclose(found.sum(axis=1), 1, atol=1e-12)
+    assert [shots for shots, _ in calls] == [100, 100, 50] * 2
+    assert len({seed for _, seed in calls}) == 3
 
 
 @pytest.mark.slow

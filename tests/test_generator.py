@@ -10,16 +10,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from qiskit.quantum_info import Statevector
 from torch import nn
 
+from data.streams import stream
 from quantum.generator import SOURCES, Generator
 from quantum.ring import ring
 from quantum.targets import TARGETS, weights_of
 from recipes.schema import GeneratorConfig
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "qfed.json").read_text())
+DRAWS = np.random.default_rng(0)
 PAPER = {
     "cnn": GeneratorConfig(),
     "vgg": GeneratorConfig(target="vgg", blocks=38, widths=(40, 200, 40)),
@@ -139,6 +141,38 @@ def test_every_control_has_the_circuits_count_within_five_percent_and_learns_all
     control.weights(arrays).square().sum().backward()
     assert (arrays["beta"].grad != 0).float().mean() > 0.95
     assert float(control.source.features(arrays["beta"]).detach().std()) == pytest.approx(0.1, rel=0.5)
+
+
+@pytest.mark.parametrize("by", [by for by in SOURCES if by != "circuit"])
+@pytest.mark.parametrize(
+    ("target", "chunk", "keys"),
+    [
+        *(("vgg", chunk, {"widths": (40, 20)}) for chunk in (1000, 2000, 2229)),  # as recipes/qfed-batched.yaml
+        ("digits", 100, {"blocks": 8}),
+    ],
+)
+def test_where_a_state_writes_many_weights_a_control_has_the_circuits_count_too_and_no_dead_number(
+    by, target, chunk, keys
+):
+    circuit, control = (
+        Generator(GeneratorConfig(by=one, target=target, chunk=chunk, **keys), weights_of(target))
+        for one in ("circuit", by)
+    )
+    assert control.states < control.sizes["beta"]
+    assert sum(control.sizes.values()) == pytest.approx(sum(circuit.sizes.values()), rel=0.05)
+    arrays = tensors(control.initial(0))
+    (control.weights(arrays) @ torch.from_numpy(DRAWS.normal(size=control.most)).float()).backward()
+    assert (arrays["beta"].grad != 0).all()
+    assert float(control.source.features(arrays["beta"]).detach().std()) == pytest.approx(0.1, rel=0.5)
+
+
+@pytest.mark.parametrize(("latents", "states"), [(96, 96), (96, 500)])
+def test_a_hash_of_no_fewer_states_than_latents_reads_one_latent_a_state(latents, states):
+    hashed = Generator(GeneratorConfig(by="hash", blocks=2), states).source
+    hashed.parameters = latents
+    places = stream(0, "hash").integers(latents, size=states)
+    beta = torch.arange(latents, dtype=torch.float32)
+    assert_array_equal(hashed.features(beta), places.astype(np.float32))
 
 
 @pytest.mark.parametrize("by", SOURCES)

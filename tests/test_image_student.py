@@ -119,6 +119,18 @@ def test_a_target_with_running_statistics_is_refused_before_training(monkeypatch
         check(GeneratorConfig(), (1, 28, 28))
 
 
+@pytest.mark.parametrize("by", ["circuit", "hash", "low-rank"])
+def test_one_basis_state_has_no_effect_and_is_refused_two_have_one(by):
+    with pytest.raises(RecipeError, match=r"chunk is 3270; one basis state .* at most 3269"):
+        check(GeneratorConfig(by=by, target="digits", chunk=3270), (1, 8, 8))
+    check(GeneratorConfig(by=by, target="digits", chunk=3269, blocks=2), (1, 8, 8))
+    for chunk, moves in ((3270, False), (3269, True)):
+        found = one(by, chunk=chunk)
+        arrays = {name: torch.from_numpy(array).requires_grad_() for name, array in found.initial(0).items()}
+        (found.weights(arrays) @ torch.linspace(-1, 1, 3270)).backward()
+        assert bool(arrays["beta"].grad.any()) == moves
+
+
 def test_a_target_of_other_images_and_one_beyond_memory_are_refused_before_training(monkeypatch):
     with pytest.raises(
         RecipeError, match="target vgg reads images of 3×32×32, the corpus has 1×28×28: use cnn, cnn-relu"
@@ -126,7 +138,9 @@ def test_a_target_of_other_images_and_one_beyond_memory_are_refused_before_train
         check(GeneratorConfig(target="vgg"), (1, 28, 28))
     huge = targets.Target((1, 28, 28), lambda: nn.Linear(2**20, 2**20))
     monkeypatch.setitem(targets.TARGETS, "cnn", huge)
-    with pytest.raises(RecipeError, match=r"1 rows of 41 qubits need .* GiB as exact states"):
+    with pytest.raises(
+        RecipeError, match=r"1 rows of 41 qubits need .* GiB; raise student.generator.chunk or choose a"
+    ):
         check(GeneratorConfig(blocks=2), (1, 28, 28))
     with pytest.raises(RecipeError, match="no small network for images of"):
         image_student.small("vgg")

@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from quantum.minibatch import descend
 from recipes.load import load
 from recipes.schema import EXACT_GRADIENT, OptimiserConfig
+from recipes.section import RecipeError
 
 DRAWS = np.random.default_rng(0)
 X, Y = DRAWS.normal(size=(50, 3)).astype(np.float32), DRAWS.normal(size=(50, 2)).astype(np.float32)
@@ -79,7 +80,7 @@ def test_the_start_is_left_as_it_was_and_a_strong_pull_holds_the_fit_near_it():
 
 
 def test_a_loss_that_is_no_number_ends_the_fit():
-    with pytest.raises(ValueError, match="loss is nan in epoch 1; lower"):
+    with pytest.raises(RecipeError, match=r"loss is nan in epoch 1 of a fit; lower optimiser.learning_rate$"):
         descend(
             lambda arrays, rows: arrays["W"].sum() * float("nan"),
             *(START, 5, OptimiserConfig(kind="minibatch"), 3),

@@ -2,8 +2,9 @@
 
 import pytest
 
+from quantum.arms import student
 from recipes.load import load
-from server.plan import averaging, regulation, stopping, teaching
+from server.plan import averaging, regulation, stopping, teaching, writes
 
 SAID = {
     (): (
@@ -36,3 +37,28 @@ SAID = {
 def test_a_plan_says_in_words_what_the_recipe_means(overrides, said):
     words, line = said
     assert words(load("smoke", overrides)) == line
+
+
+def test_a_plan_says_whether_a_generator_has_fewer_numbers_or_more():
+    for chunk, said in ((1, "(74.9% fewer)"), (1000, "(62.0% more)")):
+        recipe = load("qfed-digits", [f"student.generator.chunk={chunk}"])
+        assert said in writes(recipe.student.generator, student(recipe.student, 10))
+
+
+@pytest.mark.parametrize(
+    ("changes", "keys"),
+    [
+        ((), "optimiser.learning_rate or student.generator.gain"),
+        (("student.generator.by=full", "student.twin=false"), "optimiser.learning_rate"),
+    ],
+)
+def test_a_learning_rate_that_leaves_no_number_is_one_line_which_names_what_to_lower(changes, keys, told):
+    code, said = told("plan", "qfed-digits", "--set", "optimiser.learning_rate=1e30", *words(changes))
+    assert code == 2
+    assert said.splitlines()[-1].startswith("error: the loss is nan in epoch 1 of a fit")
+    assert said.endswith(f"; lower {keys}\n")
+    assert said.count("\n") == 1
+
+
+def words(changes):
+    return [word for change in changes for word in ("--set", change)]

@@ -7,9 +7,15 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from bench import qfed_noise
+from bench.tables import TABLES
+from client.participant import Participant
+from quantum.arms import student
+from recipes.executor import split_executor
 from recipes.load import from_run_config, load
 from recipes.section import InputError, RecipeError
 from server import export as exporting
+from server import noise as noises
 from server.checkpoint import newest
 from server.export import export
 from server.folder import as_yaml
@@ -18,7 +24,10 @@ from server.noise import noise, table
 from server.plan import priced
 from server.ready import ready
 from server.summary import summary
+from server.tables import markdown
+from strategies.aggregation import aggregate
 from strategies.failure import RunFailedError
+from strategies.messages import Report
 
 QUICK = "rounds=2 clients=2 student.generator.blocks=2 optimiser.epochs=1 optimiser.batch=64"
 RUNS = {
@@ -55,6 +64,7 @@ def finished(run_here):
         recipe = from_run_config(config)
         folder = run_here(name, config, recipe.clients)
         (folder / "recipe.yaml").write_text(as_yaml(recipe))
+        (folder / "environment.json").write_text('{"qflock": "0.1.0 abc", "packages": {}}')
         return folder
 
     return run
@@ -218,7 +228,33 @@ def test_fewer_angles_averaged_on_the_circle_leave_gamma_on_the_line(finished):
     assert_allclose(line["beta"], circle["beta"], atol=1e-5)  # close to each other, so their mean is that on the line
 
 
-def test_every_level_of_noise_is_measured_and_written_down(finished):
+def test_angles_a_whole_period_apart_are_the_same_angles_to_the_server():
+    from quantum.ring import ring
+    from server.reference import Reference
+
+    recipe = from_run_config(config_of("aggregate.mean=circular"))
+    periods = Reference(recipe).periods()["student"]
+    ansatz = ring(12, 2)
+    assert {name: array.tolist() for name, array in periods.items()} == {"beta": list(ansatz.periods)}
+    start = {name: array.astype(np.float64) for name, array in student(recipe.student, 10).initial(0).items()}
+    turned = start | {"beta": start["beta"] + ansatz.periods}
+    facts = {"arm": "student", "examples": 1, "student_loss": 0.5, "student_accuracy": 0.5, "teacher_loss": None}
+    facts |= {"teacher_accuracy": None, "teacher_f1": None, "maxiter": 3, "evaluations": 3, "shots": 0, "seconds": 0.1}
+    sent = [Report(client=client, arrays=arrays, **facts) for client, arrays in enumerate((start, turned))]
+    found = aggregate(recipe.aggregate, start, sent, periods)
+    for name, array in start.items():
+        assert_allclose(found[name], array, atol=1e-12)
+
+
+def test_a_client_trains_the_network_that_the_recipe_names_for_it():
+    targets = ("digits", "digits-small", "digits-small", "digits")
+    said = f"student.generator={{target: cnn, targets: [{','.join(targets)}]}}"
+    recipe = load("qfed-digits", [said, "student.twin=true"])
+    found = [Participant(recipe, number).arms for number in range(recipe.clients)]
+    assert [tuple(arm.target for arm in arms.values()) for arms in found] == [(target, target) for target in targets]
+
+
+def test_every_level_of_noise_is_measured_once_and_kept(finished, monkeypatch):
     folder = finished("student.twin=false optimiser.epochs=3 optimiser.batch=16")
     found = noise(folder, ["shots", "depolarizing:0.0", "depolarizing:1"], shots=400, steps=2, go_on=False)
     assert found.exact == rounds_of(folder)[-1]["arms"]["student"]["reference_accuracy"]
@@ -226,6 +262,36 @@ def test_every_level_of_noise_is_measured_and_written_down(finished):
     assert all(0 <= level.accuracy <= 1 and 0 <= level.tuned <= 1 for level in found.levels)
     assert json.loads((folder / "noise.json").read_text())["levels"][0]["accuracy"] == found.levels[0].accuracy
     assert "without noise" in str(table(found).title)
+    said = []
+    more = noise(folder, ["shots", "depolarizing:0.0"], shots=500, steps=0, go_on=False, say=said.append)
+    assert more.levels[:3] == found.levels
+    assert [level.asked for level in more.levels[3:]] == [("shots", 500, 0), ("depolarizing:0.0", 500, 0)]
+    assert [line.split(":")[0] for line in said] == ["shots"] * 2 + ["depolarizing"] * 2
+    assert table(more).columns[4].header == "steps there"
+    monkeypatch.setattr("server.noise.executor", lambda *_, **__: pytest.fail("what was measured is measured again"))
+    assert noise(folder, ["shots"], shots=500, steps=0, go_on=False) == more
+
+
+def test_levels_that_are_done_outlive_one_that_is_interrupted(finished, monkeypatch):
+    folder = finished("student.twin=false")
+    whole = noises.executor
+
+    def interrupted(spec, **keys):
+        if spec == "aer":
+            raise SystemExit(143)
+        return whole(spec, **keys)
+
+    monkeypatch.setattr("server.noise.estimated", lambda *_: 1.0)
+    monkeypatch.setattr("server.noise.executor", interrupted)
+    with pytest.raises(SystemExit):
+        noise(folder, ["shots", "aer"], shots=100, steps=0, go_on=False)
+    assert [level.executor for level in noises.measured_in(folder).values()] == ["shots"]
+    (folder / "noise.json").write_text('{"schema": 1, "levels": []}')
+    with pytest.raises(InputError, match="schema 1, this qflock reads 2: delete it"):
+        noise(folder, ["shots"], shots=100, steps=0, go_on=False)
+    (folder / "noise.json").write_text("{")
+    with pytest.raises(InputError, match="is damaged"):
+        noise(folder, ["shots"], shots=100, steps=0, go_on=False)
 
 
 def test_many_shots_see_what_the_exact_engine_does_and_slopes_are_the_exact_ones():
@@ -257,3 +323,34 @@ def test_what_would_take_hours_is_refused_with_the_time_unless_told_to_go_on(run
         noise(folder, ["ibm:x"], shots=10, steps=0, go_on=False)
     with pytest.raises(InputError, match="nothing to run under noise"):
         noise(run_of(tmp_path / "vqc", load("smoke")), [], shots=10, steps=0, go_on=False)
+
+
+def test_the_bench_of_noise_measures_what_is_missing_and_names_what_cannot_be(finished, monkeypatch):
+    folder = finished("student.twin=false")
+    levels = [("shots", 100), ("noisy:nowhere", 100), ("depolarizing:1e-2", 20)]
+    results = [json.loads(json.dumps(one)) for one in qfed_noise.measured(folder, levels)]
+    assert [len(one["levels"]) for one in results] == [1, 1, 2]
+    last = results[-1]
+    assert last["exact"] == rounds_of(folder)[-1]["arms"]["student"]["reference_accuracy"]
+    assert load(last["recipe"], last["changes"]).digest() == last["recipe_digest"]
+    assert "student.generator.blocks=2" in last["changes"]
+    text = TABLES["qfed-noise"](last)
+    assert "| exact |  | " in text
+    assert "| depolarizing:1e-2 | 20 | " in text
+    assert "Not run: noisy:nowhere, 100 shots (executor: nowhere is no fake device." in text
+    monkeypatch.setattr("server.noise.executor", lambda *_, **__: pytest.fail("what was measured is measured again"))
+    assert [one["levels"] for one in qfed_noise.measured(folder, levels)][-1] == last["levels"]
+
+
+def test_the_table_of_noise_shows_accuracy_and_points_lost():
+    found = {"executor": "shots", "steps": 0, "tuned": None, "seconds": 3.2}
+    levels = [found | {"shots": 10**4, "accuracy": 0.1134}, found | {"shots": 10**7, "accuracy": 0.8413}]
+    text = markdown(qfed_noise.table({"exact": 0.8426, "levels": levels}))
+    assert "| exact |  | 84.26% |  |  |" in text
+    assert "| shots | 10,000 | 11.34% | 72.9 | 3 |" in text
+    assert "| shots | 10,000,000 | 84.13% | 0.1 | 3 |" in text
+
+
+def test_every_level_of_the_bench_is_an_executor():
+    assert {("shots", 10**power) for power in (4, 5, 6, 7)} < set(qfed_noise.LEVELS)
+    assert {split_executor(level)[0] for level, _ in qfed_noise.LEVELS} == {"shots", "depolarizing", "noisy"}

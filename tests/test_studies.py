@@ -156,6 +156,47 @@ def test_a_setting_of_qfed_is_one_line_with_what_travels_and_a_figure_beside_it(
     assert (tmp_path / "a" / "scale.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
+def hetero(tmp_path, run_of, name, pooled, of_the_small, seed=0):
+    """A row of three clients of a cnn and two of another network, which may be worse."""
+    changes = [f"student.generator.targets=[cnn, cnn, cnn, {name}, {name}]"]
+    folder = run_of(
+        tmp_path / f"{name}{seed}",
+        load("qfed-hetero", [*changes, f"seed={seed}"]),
+        {"student": pooled, "twin": pooled},
+        parameters=1497,
+    )
+    ledger = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+    score = next(line for line in ledger if line["kind"] == "score")
+    score["clients"] = {
+        str(client): {"examples": 100 * (client + 1), "accuracy": {"student": right, "twin": 0.8}}
+        for client, right in enumerate([0.9, 0.9, 0.8, of_the_small, of_the_small - 0.1])
+    }
+    (folder / "rounds.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in ledger))
+    return json.loads(json.dumps(qfed_study.measured("qfed-hetero", changes, [outcome(folder)])))
+
+
+def test_a_small_network_that_breaks_is_seen_and_where_it_begins_is_said(tmp_path, run_of):
+    alike = hetero(tmp_path, run_of, "cnn", 0.84, 0.8)
+    slightly, broken = hetero(tmp_path, run_of, "cnn-7", 0.825, 0.8), hetero(tmp_path, run_of, "cnn-4", 0.81, 0.2)
+    assert broken["networks"]["student"]["cnn"] == pytest.approx([(90 + 180 + 240) / 600])
+    assert broken["networks"]["student"]["cnn-4"] == pytest.approx([(80 + 50) / 900])
+    text = TABLES["qfed-hetero"]({"rows": [alike, slightly, broken]})
+    assert "| cnn 78.7% · 80.0% |" in text
+    assert "| cnn 85.0% · 80.0%, cnn-4 14.4% · 80.0% |" in text
+    named = "student.generator.targets=[cnn, cnn, cnn, cnn-4, cnn-4]"
+    assert f"The first setting more than 2 points under one network for all: {named}, 3.0% lost." in text
+    assert "No setting lies more than 2 points" in TABLES["qfed-hetero"]({"rows": [alike, slightly]})
+
+
+def test_make_qfed_runs_what_the_recipes_promise():
+    rows = [(recipe, *changes) for study in qfed_study.studies().values() for recipe, changes, _ in study]
+    assert ("qfed-fashion", "student.generator.by=full") in rows  # QFed's about 86%
+    assert ("qfed-digits",) in rows
+    assert ("qfed-noniid", "data.partition=shards") in rows
+    assert ("qfed-noniid", "distil.proximal=0.01") in rows
+    assert {recipe for recipe, *_ in rows} >= {"qfed-central", "qfed-resnet", "qfed-hetero", "qfed-mapping"}
+
+
 def test_every_row_of_the_qfed_studies_is_a_recipe_whose_circuit_has_its_twin_beside_it():
     for name, rows in qfed_study.studies().items():
         for recipe, changes, seeds in rows:

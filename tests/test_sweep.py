@@ -4,6 +4,7 @@ import fcntl
 import signal
 import sys
 from itertools import pairwise, product
+from urllib.error import URLError
 
 import pytest
 from hypothesis import given
@@ -174,6 +175,23 @@ def test_a_failed_run_says_why_the_others_go_on_and_the_next_call_tries_it_again
     assert "failed: regulate.law=none seed=1: client 3 is out of memory" in capsys.readouterr().out
     assert len(finish(sweep, 2)) == 6
     assert all((sweep.folder / f"compare.{kind}").stat().st_size for kind in ("csv", "md", "png"))
+
+
+def test_a_corpus_that_is_nowhere_is_found_out_once_before_any_run_starts(tmp_path, monkeypatch):
+    asked = []
+
+    def unreachable(url, timeout):
+        asked.append(url)
+        raise URLError("no route to host")
+
+    monkeypatch.setattr("data.images.urllib.request.urlopen", unreachable)
+    monkeypatch.setattr("server.jobs.started", lambda *what: pytest.fail("a run was started without its corpus"))
+    for name in ("QFLOCK_DATA", "QFLOCK_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    sweep = planned("qfed-batched", grid(["optimiser.epochs=1,2"]), range(2), tmp_path)
+    with pytest.raises(InputError, match=r"corpus cifar10: .* is neither in .*no route to host"):
+        finish(sweep, 2)
+    assert len(asked) == 1
 
 
 def test_an_interrupted_sweep_ends_its_runs_and_goes_on_with_them(sweep, run_of, quiet):

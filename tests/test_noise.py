@@ -1,0 +1,51 @@
+"""`qflock noise`: fine-tuning takes the steps it was asked for, on every client's rows."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from data.corpus import load as load_corpus
+from data.split import deal
+from quantum.student import Fit
+from recipes.load import load
+from server.noise import fine_tuned
+
+
+class FakeStudent:
+    """Learns nothing; counts the steps that Adam would take, and remembers the rows and rates."""
+
+    def __init__(self):
+        self.batches, self.labels, self.rates = [], [], []
+
+    def step(self, optimiser):
+        return 3
+
+    def fit(self, arrays, x, y, optimiser, maxiter, *, seed, executor):
+        assert len(x) == len(y)
+        self.batches += [len(y[at : at + optimiser.batch]) for at in range(0, len(y), optimiser.batch)]
+        self.labels.append(y)
+        self.rates.append(optimiser.learning_rate)
+        return Fit(arrays, (1.0,), maxiter, 0)
+
+
+@pytest.mark.parametrize("steps", [1, 7, 57, 58, 200])
+def test_fine_tuning_takes_as_many_steps_as_were_asked_for_at_the_undecayed_rate(steps):
+    recipe = load("qfed-digits")
+    x, y, student = np.zeros((900, 1, 8, 8)), np.arange(900) % 10, FakeStudent()
+    fine_tuned(student, {}, x, y, recipe.optimiser, steps, 0, None)
+    assert len(student.batches) == steps  # 900 rows are 57 steps of 16, the last of them shorter
+    assert set(student.rates) == {0.01}
+    assert sum(student.batches) == 900 * (steps // 57) + 16 * (steps % 57)
+
+
+def test_a_few_steps_of_fine_tuning_see_every_class_also_where_each_client_holds_two():
+    recipe = load("qfed-digits", ["data.partition=shards"])
+    dealt = deal(load_corpus(recipe.data, 0), recipe.data, recipe.clients, 0)
+    x, y = (np.concatenate([getattr(share.train, key) for share in dealt.shares]) for key in ("images", "labels"))
+    assert len(np.unique(y[: 10 * 16])) < 10
+    student, again = FakeStudent(), FakeStudent()
+    for one in (student, again):
+        fine_tuned(one, {}, x, y, replace(recipe.optimiser, batch=16), 10, 0, None)
+    assert len(np.unique(student.labels[0])) == 10
+    assert student.labels[0].tolist() == again.labels[0].tolist()
