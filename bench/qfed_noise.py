@@ -69,7 +69,7 @@ def measured(folder: Path, levels: Sequence[tuple[str, int]], say: Any = lambda 
         except RecipeError as error:  # no such device, or beyond memory
             results["not_run"][f"{level}, {shots:,} shots"] = str(error)
         else:
-            results |= {"rows": found.rows, "exact": found.exact}
+            results |= {"images": found.rows, "exact": found.exact}
             results["levels"] += [asdict(one) for one in found.levels if one.asked == (level, shots, 0)]
         yield results
 
@@ -109,7 +109,7 @@ def note(results: Results) -> str:
     missing = "".join(f" Not run: {level} ({why})." for level, why in results["not_run"].items())
     return (
         f"The trained angles of one run, {recipe}, seed {results['seeds'][0]}, which write {target} by a ring of "
-        f"{blocks} blocks; each level runs the circuit once, then {results['rows']:,} of the server's images.{missing} "
+        f"{blocks} blocks; each level runs the circuit once, then {results['images']:,} of the server's images.{missing} "
         f"`{results['command']}`, run at qflock {results['commit']}, measured at {results['measured_at']}."
     )
 
