@@ -109,8 +109,8 @@ def note(results: Results) -> str:
     missing = "".join(f" Not run: {level} ({why})." for level, why in results["not_run"].items())
     return (
         f"The trained angles of one run, {recipe}, seed {results['seeds'][0]}, which write {target} by a ring of "
-        f"{blocks} blocks; each level runs the circuit once, then {results['images']:,} of the server's images.{missing} "
-        f"`{results['command']}`, run at qflock {results['commit']}, measured at {results['measured_at']}."
+        f"{blocks} blocks; each level runs the circuit once, then {results['images']:,} of the server's images."
+        f"{missing} `{results['command']}`, run at qflock {results['commit']}, measured at {results['measured_at']}."
     )
 
 
