@@ -66,8 +66,8 @@ def test_the_fab_holds_our_folders_and_nothing_else(fab):
     assert {f"recipes/{path.name}" for path in (ROOT / "recipes").glob("*.yaml")} <= set(fab.namelist())
 
 
-def test_the_fab_is_under_a_megabyte(fab):
-    assert sum(info.compress_size for info in fab.infolist()) < 1_000_000
+def test_the_fab_is_far_below_the_ten_megabytes_that_flower_takes(fab):
+    assert sum(info.compress_size for info in fab.infolist()) < 2_000_000  # it is code alone, and not compressed
 
 
 def test_wheel_and_fab_hold_the_same_app(fab, wheel):
