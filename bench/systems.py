@@ -16,8 +16,7 @@ from bench.study import over
 from server.effects import sentences
 from server.record import STUDENT, TWIN
 from server.statistics import LEVEL, estimate
-from server.verify import Claim, claims, studied
-from server.verify import in_one_place as central
+from server.verify import Claim, claims, in_one_place, studied
 
 MISSING = "not measured yet"
 Arms = dict[str, list[float]]  # accuracy of every seed
@@ -50,11 +49,11 @@ def of_study(recipe: str, *changes: str, twin: str = "") -> Callable[[Path], Arm
     return arms
 
 
-def in_one_place(corpus: str) -> Callable[[Path], Arms]:
+def of_central(corpus: str) -> Callable[[Path], Arms]:
     """QD-LLM's corpora, as its authors train: one client holds all rows."""
 
     def arms(results: Path) -> Arms:
-        found = central(results, corpus)
+        found = in_one_place(results, corpus)
         return {STUDENT: found.get(STUDENT, []), TWIN: found.get("linear twin", [])}
 
     return arms
@@ -68,7 +67,7 @@ SYSTEMS = (
     Row("QFed", "FashionMNIST, 70 rounds", "qfed-fashion", "make qfed", of_study("qfed-fashion", twin=HASH)),
     Row("QFed", "FashionMNIST, 20 rounds", "qfed-scale", "make qfed", of_study("qfed-scale", "clients=5")),
     *(
-        Row("QD-LLM, in one place", corpus, f"qd-llm-{corpus}", "make qd-llm", in_one_place(corpus))
+        Row("QD-LLM, in one place", corpus, f"qd-llm-{corpus}", "make qd-llm", of_central(corpus))
         for corpus in qdllm.CORPORA
     ),
 )

@@ -43,7 +43,7 @@ def square(value: Any) -> bool:
     return fits(value, [[count]]) and all(len(row) == len(value) for row in value)
 
 
-def sizes(value: Any) -> bool:
+def clients(value: Any) -> bool:
     """Clients by number, as a list or as the keys of a dictionary."""
     return fits(value, [count]) or fits(value, by_client(lambda _: True))
 
@@ -91,7 +91,7 @@ LINES = {  # kind → its shape, and the keys that it must have
         (),
     ),
 }
-OTHER = ({**ANY, "clients": sizes}, ())
+OTHER = ({**ANY, "clients": clients}, ())
 
 
 def sound(line: Any) -> bool:
