@@ -29,7 +29,9 @@ from rich.table import Table
 from bench.kills import compared, final, same_arrays
 from bench.machine import facts, wide_console
 from data.whole import write_whole
+from recipes.load import load as load_recipe
 from server.certificates import AUTHORITY, CERTIFICATE, KEY, certify, node_key
+from server.checkpoint import newest
 from server.flower import Link, free_port, register
 from server.folder import APP
 from server.ledger import lines
@@ -37,8 +39,9 @@ from strategies.failure import RunFailedError
 
 RESULTS = Path(__file__).parent / "results" / "faults.json"
 FAULTY = Path(__file__).parent / "faulty"
-CLIENTS, CUT_OFF = 4, 2  # nodes; the one behind the line
+CLIENTS, KILLED_ONE, CUT_OFF = 4, 1, 2  # nodes; the one that is killed, the one behind the line
 CUT_SECONDS, DEADLINE_SECONDS = 60.0, 30.0
+HEARD_SECONDS = 10.0  # in which every node has the round's message
 LOOK_SECONDS, LONGEST_SECONDS = 0.1, 600.0
 QFLOCK = [sys.executable, "-c", "from server.cli import main; main()"]
 ROUNDS = 8  # one after the last fault, to see who is back
@@ -188,7 +191,7 @@ def happened(home: Path) -> list[Row]:
         rows = [*lies(here, stranger)]
         here.joined(CLIENTS - 1)
         calm = finished(here, *here.run("smoke", LOSSES, "calm"))
-        rows += [*losses(here, keys[1], calm), restart(here, calm), serverapp(here, calm)]
+        rows += [*losses(here, keys[KILLED_ONE], calm), restart(here, calm), serverapp(here, calm)]
     return rows
 
 
@@ -232,10 +235,9 @@ def told(number: int, rounds: dict[int, Row], *, whole: bool) -> Row:
 
 def losses(here: Federation, key: Path, calm: Path) -> Iterator[Row]:
     """In round 2 one node is killed and started anew, another one is cut off for a minute: the round waits for both."""
-    process, folder = here.run("smoke", LOSSES, "losses")
-    until(lambda: reached(folder, 1), process)
+    process, folder = in_round_two(here, "losses")
     here.line.whole.clear()
-    here.kill("node-1")
+    here.kill(f"node-{KILLED_ONE}")
     began = time.monotonic()
     starts = 0
     while time.monotonic() < began + CUT_SECONDS:
@@ -266,40 +268,51 @@ def losses(here: Federation, key: Path, calm: Path) -> Iterator[Row]:
 
 def revived(here: Federation, key: Path) -> int:
     """Start the killed node when it is not running, as systemd would; how often."""
-    if here.processes["node-1"].poll() is None:
+    if here.processes[f"node-{KILLED_ONE}"].poll() is None:
         return 0
-    here.node(1, key)
+    here.node(KILLED_ONE, key)
     return 1
 
 
 def restart(here: Federation, calm: Path) -> Row:
     """The SuperLink is killed after round 1 and started again on its state; its nodes find it again."""
-    process, folder = here.run("smoke", LOSSES, "restart")
-    until(lambda: reached(folder, 1), process)
+    process, folder = in_round_two(here, "restart")
     here.kill("superlink")
-    code = process.wait(timeout=LONGEST_SECONDS)
-    stop = here.said("qflock").strip().splitlines()[-1]
+    stop = stopped(here, process)
     here.superlink()
-    finished(here, here.qflock("resume", str(folder), "--on", "lab"), folder)
-    return resumed_row(RESTARTED, here, code, stop, folder, calm)
+    return resumed(RESTARTED, here, stop, folder, calm)
 
 
 def serverapp(here: Federation, calm: Path) -> Row:
     """The ServerApp is killed after round 1; Flower takes a minute to miss it."""
-    process, folder = here.run("smoke", LOSSES, "serverapp")
-    until(lambda: reached(folder, 1), process)
+    process, folder = in_round_two(here, "serverapp")
     family = psutil.Process(here.processes["superlink"].pid).children(recursive=True)
     for member in [one for one in family if any("flwr-serverapp" in word for word in one.cmdline())]:
         member.kill()
+    return resumed(NO_SERVERAPP, here, stopped(here, process), folder, calm)
+
+
+def in_round_two(here: Federation, runs: str) -> tuple[subprocess.Popen[bytes], Path]:
+    """A run that has kept round 1 and is held up in round 2 by two slow nodes, once."""
+    here.script.write_text(json.dumps(dict.fromkeys((KILLED_ONE, CUT_OFF), {2: "slow"})))
+    process, folder = here.run("smoke", LOSSES, runs)
+    digest = load_recipe(str(folder / "recipe.yaml")).digest()
+    until(lambda: newest(folder, digest), process)
+    time.sleep(HEARD_SECONDS)
+    here.script.unlink()
+    return process, folder
+
+
+def stopped(here: Federation, process: subprocess.Popen[bytes]) -> tuple[int, str]:
+    """How the command that shows a run ends: its code and its last words."""
     code = process.wait(timeout=LONGEST_SECONDS)
-    stop = here.said("qflock").strip().splitlines()[-1]
+    return code, here.said("qflock").strip().splitlines()[-1]
+
+
+def resumed(name: str, here: Federation, stop: tuple[int, str], folder: Path, calm: Path) -> Row:
+    """What became of a run that was stopped, once it is resumed."""
     finished(here, here.qflock("resume", str(folder), "--on", "lab"), folder)
-    return resumed_row(NO_SERVERAPP, here, code, stop, folder, calm)
-
-
-def resumed_row(name: str, here: Federation, code: int, stop: str, folder: Path, calm: Path) -> Row:
-    """A fault after which a run was resumed."""
-    told = stop.replace(str(folder), "RUN")
+    code, told = stop[0], stop[1].replace(str(folder), "RUN")
     equal = same(folder, calm)
     bits = "the same bits" if equal else "other bits"
     starts = sum((line["kind"], line.get("stage")) == ("prepare", "") for line in lines(folder))
@@ -313,11 +326,6 @@ def resumed_row(name: str, here: Federation, code: int, stop: str, folder: Path,
 
 def row(name: str, what: str, ledger: str, *, passed: bool) -> Row:
     return {"fault": name, "happened": what, "ledger": ledger, "passed": bool(passed)}
-
-
-def reached(folder: Path, number: int) -> bool:
-    """Whether a round is in the ledger."""
-    return any(line["kind"] == "round" and line["round"] == number for line in lines(folder))
 
 
 def finished(here: Federation, process: subprocess.Popen[bytes], folder: Path) -> Path:

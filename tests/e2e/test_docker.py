@@ -17,6 +17,7 @@ APP = Path(__file__).parents[2]
 QFLOCK = [sys.executable, "-c", "from server.cli import main; main()"]
 CLIENTS = 3
 SMOKE = ["smoke", "--set", f"clients={CLIENTS}", "--set", "rounds=2"]
+TOKEN = "a-token-that-nobody-may-see"
 BLAS = ("OPENBLAS_", "MKL_", "NPY_")  # what a machine sets of these moves last bits, and containers do not have it
 
 
@@ -50,6 +51,18 @@ def compose():
 
 def containers(compose, service):
     return compose("ps", "--quiet", service).split()
+
+
+@pytest.fixture
+def with_token(compose, tmp_path, monkeypatch):
+    """The same federation, one node of which is that of the profile `ibm`."""
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\ncrn:v1:test\n")
+    file.chmod(0o644)
+    monkeypatch.setenv("COMPOSE_PROFILES", "ibm")
+    monkeypatch.setenv("QFLOCK_IBM_TOKEN_FILE", str(file))
+    qflock("up", "--clients", str(CLIENTS))
+    return Compose()
 
 
 @pytest.mark.parametrize("service", ["superlink", "serverapp", "operator", "client"])
@@ -86,3 +99,14 @@ def test_a_run_in_containers_writes_the_ledger_of_a_simulation_and_its_folder_co
     assert list((folder / "checkpoints").iterdir())
     assert "registered client-002" in (folder / "logs" / "containers.log").read_text()
     assert compose.container("operator")  # it was up before, so it stays
+
+
+def test_a_node_with_a_token_joins_and_nothing_tells_the_token(with_token, tmp_path):
+    qflock("up", *SMOKE, "--runs-dir", str(tmp_path / "runs"))
+    (node,), (folder,) = containers(with_token, "client-ibm"), (tmp_path / "runs").iterdir()
+    assert TOKEN in docker("exec", node, "sh", "-c", "cat $QFLOCK_IBM_TOKEN_FILE").stdout
+    assert lines(folder)[-1]["state"] == "completed"
+    told = docker("inspect", node).stdout + docker("exec", node, "env").stdout + with_token("logs")
+    assert TOKEN not in told
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert [path for path in files if TOKEN.encode() in path.read_bytes()] == []
