@@ -26,6 +26,7 @@ from teacher.size import adapter_bytes, most_ranks
 NUMBER = 8  # bytes
 BESIDE = 1_000_000  # the facts of a message, the headers of its arrays
 SLACK = 1.25
+AGAIN_SECONDS = 0.05  # a message is known before its pieces are there, and Flower asks for these a second later
 
 
 def most_bytes(recipe: Recipe, reference: Reference) -> int:
@@ -74,7 +75,7 @@ def pulled(object_ids: list[str], pull_object_fn: Callable[[str], bytes], *, mos
         return content
 
     try:
-        contents = flower.pull_objects(object_ids, counted)
+        contents = flower.pull_objects(object_ids, counted, initial_backoff=AGAIN_SECONDS)
         refuse_large(sum(unfolded(content, contents) for content in contents.values()), most)
         return {object_ids[-1]: flower.inflate_object_from_contents(object_ids[-1], contents)}
     except (AttributeError, AssertionError, LookupError, TypeError, ValueError, RecursionError) as error:

@@ -5,8 +5,10 @@ the app's libraries again. This one looks five times a second, and beside it liv
 earlier messages needed and forks a process for the next. So a message still has a process of its own: it begins without
 any state of another message or run, computes the same bits, and may crash.
 
-The app is what the SuperLink sends, so this file imports none of it. Of Flower it replaces three things: the clock of
-the node's loop, the choice of an executor, and what the node takes for the end of its connection.
+The app is what the SuperLink sends, so this file imports none of it. Of Flower it replaces five things: the clock of
+the node's loop, the choice of an executor, what the node takes for the end of its connection, the unpacking of the app,
+which Flower does for every message, and the second that passes before it asks again for a message's pieces: a message
+is known before these are there.
 """
 
 import argparse
@@ -19,23 +21,32 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
+from hashlib import sha256
 from types import ModuleType, SimpleNamespace
 from typing import IO, Any
 
 import httpx
+from filelock import FileLock
+from flwr.cli.install import install_from_fab
+from flwr.common.constant import APP_DIR
 from flwr.supercore.cli.flower_superexec import flower_superexec
 from flwr.supercore.constant import TaskType
+from flwr.supercore.inflatable.inflatable_utils import pull_and_inflate_object_from_tree, pull_objects
 from flwr.supercore.retry import RetryInvoker, make_simple_http_retry_invoker
 from flwr.supercore.superexec import run_superexec
 from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult
 from flwr.supercore.tls import get_client_tls_args
+from flwr.supercore.utils import get_flwr_home
 from flwr.supernode import fleet_http_connection, start_client_internal
 from flwr.supernode.cli import flower_supernode
 from flwr.supernode.cli.flwr_clientapp import flwr_clientapp
+from flwr.supernode.runtime import run_clientapp
 
 log = logging.getLogger(f"flwr.{__name__}")
 
 LOOK_SECONDS = 0.2  # the longest pause between two looks of the node
+AGAIN_SECONDS = 0.05  # until a piece that was not there is asked for again; the pauses double
 CUT = ("UNEXPECTED_EOF", "EOF occurred", "Connection reset")  # in the middle of a handshake
 LIBRARIES = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 
@@ -51,11 +62,15 @@ def main() -> None:
     if worker:
         signal.signal(signal.SIGCHLD, lambda *_: follow(worker))
         replace(start_client_internal, "time", SimpleNamespace(sleep=nap))
+        replace(start_client_internal, "pull_objects", partial(pull_objects, initial_backoff=AGAIN_SECONDS))
         replace(fleet_http_connection, "make_simple_http_retry_invoker", patient)
         sys.argv = ["flower-supernode", *sys.argv[1:], "--isolation", "process"]
         flower_supernode()
     else:
         replace(run_superexec, "get_executor", lambda *_, **__: Forks())
+        replace(run_clientapp, "install_from_fab", unpacked)
+        pull = partial(pull_and_inflate_object_from_tree, initial_backoff=AGAIN_SECONDS)
+        replace(run_clientapp, "pull_and_inflate_object_from_tree", pull)
         address = ["--runtime-api-address", f"{said.host}:{said.port}"]
         sys.argv = ["flower-superexec", "--insecure", *address, "--parent-pid", str(node)]
         flower_superexec()
@@ -86,6 +101,17 @@ def patient() -> RetryInvoker:
 
     invoker.should_giveup = final
     return invoker
+
+
+def unpacked(fab: bytes, **how: Any) -> None:
+    """Install an app, once: Flower unpacks and checks all of it for every message, and then finds it there."""
+    apps = get_flwr_home() / APP_DIR
+    apps.mkdir(parents=True, exist_ok=True)
+    whole = apps / f"{sha256(fab).hexdigest()}.whole"
+    with FileLock(whole.with_suffix(".lock")):  # nodes of one machine may share the folder
+        if not whole.exists():
+            install_from_fab(fab, **how)
+            whole.touch()
 
 
 def follow(worker: int) -> None:

@@ -17,7 +17,8 @@ from strategies.failure import RunFailedError
 from strategies.messages import Refusal, Reply
 from strategies.wire import replied
 
-POLL_SECONDS, SHORTEST_POLL = 0.05, 0.005  # a short visit is looked at often, a long one seldom
+POLL_SECONDS, SHORTEST_POLL = 0.05, 0.005  # a short visit is looked at often, a long one seldom …
+PAUSE = 4.0  # … times what a look took: a busy SuperLink has nodes to serve
 FIRST_SECONDS = 3600.0  # nobody has shown how long a visit takes: data and weights may be on their way
 SHORTEST_SECONDS = 60.0
 PATIENCE = 10.0  # times the slowest visit so far
@@ -59,15 +60,15 @@ def visit(grid: Grid, messages: Sequence[Message], seconds: float) -> list[Messa
         else:  # Flower takes no message for a node that it no longer knows
             replies[message.metadata.dst_node_id] = silence(message, "its node has left the federation")
     began = time.monotonic()
-    while waiting:
-        for reply in grid.pull_messages(list(waiting)):
+    while waiting and (asked := time.monotonic()) < began + seconds:
+        found = list(grid.pull_messages(list(waiting)))
+        for reply in found:
             sent = waiting.pop(reply.metadata.reply_to_message_id)
             dead_actor(reply, sent)
             replies[sent.metadata.dst_node_id] = Message(reply.error, reply_to=sent) if reply.has_error() else reply
-        if time.monotonic() > began + seconds:
-            break
-        if waiting:
-            time.sleep(min(POLL_SECONDS, max(SHORTEST_POLL, (time.monotonic() - began) / 20)))
+        if not found:
+            now = time.monotonic()
+            time.sleep(max(min(POLL_SECONDS, max(SHORTEST_POLL, (now - began) / 20)), PAUSE * (now - asked)))
     for sent in waiting.values():
         replies[sent.metadata.dst_node_id] = silence(sent, f"no reply within {seconds:.0f} s")
     return [replies[message.metadata.dst_node_id] for message in messages]

@@ -4,10 +4,11 @@ import copy
 import json
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from flwr.app import Error
+from flwr.app import Error, Message, RecordDict
 
 from recipes.load import load
 from server import checkpoint, prepare
@@ -720,6 +721,25 @@ def test_replies_stand_in_the_order_of_the_messages_with_the_silent_in_their_pla
     assert [reply_.metadata.src_node_id for reply_ in replies] == list(grid.clients)
     assert replies[2].error.code == NO_REPLY
     assert [hear(reply_, "d", MOST)[0].client for reply_ in replies if not reply_.has_error()] == [0, 1, 3]
+
+
+@pytest.mark.parametrize(("a_look", "looks"), [(0.0001, 120), (0.05, 40)])
+def test_a_visit_looks_less_often_where_a_look_takes_long(a_look, looks, monkeypatch):
+    now, asked = [0.0], []
+
+    def look(waiting):
+        asked.append(now[0])
+        now[0] += a_look
+        return []
+
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr("strategies.exchange.time", clock)
+    message = Message(RecordDict(), dst_node_id=1, message_type="train")
+    grid = SimpleNamespace(push_messages=lambda messages: ["one"], pull_messages=look)
+    (reply,) = visit(grid, [message], 10.0)
+    assert reply.error.code == NO_REPLY
+    assert 10 < now[0] < 10 + 6 * a_look + 0.06
+    assert looks <= len(asked) <= 4 * looks
 
 
 @pytest.mark.parametrize(

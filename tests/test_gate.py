@@ -3,12 +3,18 @@
 import hashlib
 import json
 import tracemalloc
+from threading import Event
 
 import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
-from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, inflate_object_from_contents, pull_objects
+from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectPullError,
+    ObjectUnavailableError,
+    inflate_object_from_contents,
+    pull_objects,
+)
 from flwr.superlink.grid import http_grid
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,6 +114,26 @@ def test_what_cannot_be_put_together_is_the_error_of_one_client(body):
     assert said.startswith("its reply is not taken: ")
     said, _ = through(dict([object_of("Nonsense", [], b"")]), MB)
     assert said.startswith("its reply is not taken: ")
+
+
+def test_a_piece_that_is_not_there_yet_is_asked_for_again_within_a_moment(monkeypatch):
+    contents, waited = stored(message_with(a=np.arange(3))), []
+    absent, wait = set(contents), Event.wait
+
+    def pull(name):
+        if name in absent:
+            absent.remove(name)
+            raise ObjectUnavailableError(name)
+        return contents[name]
+
+    def waiting(event, seconds=None):
+        waited.extend([seconds] if seconds else [])
+        return wait(event, seconds)
+
+    monkeypatch.setattr(Event, "wait", waiting)
+    gate.pulled(list(contents), pull, most=MB)
+    assert len(waited) == len(contents)
+    assert max(waited) <= 1.2 * gate.AGAIN_SECONDS  # and a fifth more or less, by Flower's dice
 
 
 def test_flowers_grid_goes_through_the_gate_once_it_is_closed(monkeypatch):

@@ -108,6 +108,39 @@ def test_flower_still_sleeps_and_chooses_its_executor_where_we_step_in(monkeypat
         supernode.replace(supernode, "sleep_less", None)
 
 
+def test_an_app_is_unpacked_for_its_first_message_alone(monkeypatch, tmp_path):
+    from server import supernode
+
+    unpacked, full = [], [OSError("no space left")]
+
+    def install(fab, **how):
+        if full:
+            raise full.pop()
+        unpacked.append((fab, how))
+
+    monkeypatch.setattr(supernode, "get_flwr_home", lambda: tmp_path)
+    monkeypatch.setattr(supernode, "install_from_fab", install)
+    with pytest.raises(OSError, match="no space"):
+        supernode.unpacked(b"one", skip_prompt=True)
+    for fab in (b"one", b"one", b"two", b"one"):
+        supernode.unpacked(fab, skip_prompt=True)
+    assert unpacked == [(b"one", {"skip_prompt": True}), (b"two", {"skip_prompt": True})]
+
+
+def test_flower_still_unpacks_and_asks_again_where_we_step_in():
+    from flwr.supercore.inflatable import inflatable_utils
+    from flwr.supernode import start_client_internal
+    from flwr.supernode.runtime import run_clientapp
+
+    assert "install_from_fab(fab.content, skip_prompt=True)" in inspect.getsource(run_clientapp)
+    for module, name in (
+        (start_client_internal, "pull_objects"),
+        (run_clientapp, "pull_and_inflate_object_from_tree"),
+    ):
+        assert f"{name}(\n" in inspect.getsource(module).partition("def ")[2]
+        assert inspect.signature(getattr(inflatable_utils, name)).parameters["initial_backoff"].default == 1
+
+
 FINAL = {
     "no answer to a handshake": (httpx.ConnectTimeout("_ssl.c:989: The handshake operation timed out"), False),
     "an end in its middle": (httpx.ConnectError("[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred"), False),
