@@ -18,7 +18,7 @@ from strategies.messages import Refusal, Reply
 from strategies.wire import replied
 
 POLL_SECONDS, SHORTEST_POLL = 0.05, 0.005  # a short visit is looked at often, a long one seldom …
-PAUSE = 4.0  # … times what a look took: a busy SuperLink has nodes to serve
+PAUSE, LONGEST_PAUSE = 4.0, 0.2  # … times what a look took: a busy SuperLink has nodes to serve
 FIRST_SECONDS = 3600.0  # nobody has shown how long a visit takes: data and weights may be on their way
 SHORTEST_SECONDS = 60.0
 PATIENCE = 10.0  # times the slowest visit so far
@@ -68,7 +68,8 @@ def visit(grid: Grid, messages: Sequence[Message], seconds: float) -> list[Messa
             replies[sent.metadata.dst_node_id] = Message(reply.error, reply_to=sent) if reply.has_error() else reply
         if not found:
             now = time.monotonic()
-            time.sleep(max(min(POLL_SECONDS, max(SHORTEST_POLL, (now - began) / 20)), PAUSE * (now - asked)))
+            often = min(POLL_SECONDS, max(SHORTEST_POLL, (now - began) / 20))
+            time.sleep(max(often, min(LONGEST_PAUSE, PAUSE * (now - asked))))
     for sent in waiting.values():
         replies[sent.metadata.dst_node_id] = silence(sent, f"no reply within {seconds:.0f} s")
     return [replies[message.metadata.dst_node_id] for message in messages]
