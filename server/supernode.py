@@ -29,7 +29,7 @@ from typing import IO, Any
 import httpx
 from filelock import FileLock
 from flwr.cli.install import install_from_fab
-from flwr.common.constant import APP_DIR
+from flwr.common.constant import APP_DIR, FAB_HASH_TRUNCATION
 from flwr.supercore.cli.flower_superexec import flower_superexec
 from flwr.supercore.constant import TaskType
 from flwr.supercore.inflatable.inflatable_utils import pull_and_inflate_object_from_tree, pull_objects
@@ -47,6 +47,7 @@ log = logging.getLogger(f"flwr.{__name__}")
 
 LOOK_SECONDS = 0.2  # the longest pause between two looks of the node
 AGAIN_SECONDS = 0.05  # until a piece that was not there is asked for again; the pauses double
+WHOLE = ".whole"  # lies in an unpacked app beside its code, once all of that is there
 CUT = ("UNEXPECTED_EOF", "EOF occurred", "Connection reset")  # in the middle of a handshake
 LIBRARIES = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 
@@ -105,13 +106,11 @@ def patient() -> RetryInvoker:
 
 def unpacked(fab: bytes, **how: Any) -> None:
     """Install an app, once: Flower unpacks and checks all of it for every message, and then finds it there."""
-    apps = get_flwr_home() / APP_DIR
+    apps, name = get_flwr_home() / APP_DIR, sha256(fab).hexdigest()[:FAB_HASH_TRUNCATION]
     apps.mkdir(parents=True, exist_ok=True)
-    whole = apps / f"{sha256(fab).hexdigest()}.whole"
-    with FileLock(whole.with_suffix(".lock")):  # nodes of one machine may share the folder
-        if not whole.exists():
-            install_from_fab(fab, **how)
-            whole.touch()
+    with FileLock(apps / f"{name}.lock"):  # nodes of one machine may share the folder
+        if not any(apps.glob(f"*.{name}/{WHOLE}")):
+            (install_from_fab(fab, **how) / WHOLE).touch()
 
 
 def follow(worker: int) -> None:

@@ -1,8 +1,10 @@
 """A node's warm worker: a process a message, nothing left behind but imported libraries, and one end for all."""
 
+import hashlib
 import inspect
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,6 +119,9 @@ def test_an_app_is_unpacked_for_its_first_message_alone(monkeypatch, tmp_path):
         if full:
             raise full.pop()
         unpacked.append((fab, how))
+        place = tmp_path / "apps" / f"qflock.{hashlib.sha256(fab).hexdigest()[:8]}"
+        place.mkdir(exist_ok=True)
+        return place
 
     monkeypatch.setattr(supernode, "get_flwr_home", lambda: tmp_path)
     monkeypatch.setattr(supernode, "install_from_fab", install)
@@ -125,6 +130,10 @@ def test_an_app_is_unpacked_for_its_first_message_alone(monkeypatch, tmp_path):
     for fab in (b"one", b"one", b"two", b"one"):
         supernode.unpacked(fab, skip_prompt=True)
     assert unpacked == [(b"one", {"skip_prompt": True}), (b"two", {"skip_prompt": True})]
+    for place in (tmp_path / "apps").glob("qflock.*"):
+        shutil.rmtree(place)
+    supernode.unpacked(b"two", skip_prompt=True)
+    assert [fab for fab, _ in unpacked] == [b"one", b"two", b"two"]
 
 
 def test_flower_still_unpacks_and_asks_again_where_we_step_in():
