@@ -23,11 +23,11 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from hashlib import sha256
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import IO, Any
 
 import httpx
-from filelock import FileLock
 from flwr.cli.install import install_from_fab
 from flwr.common.constant import APP_DIR, FAB_HASH_TRUNCATION
 from flwr.supercore.cli.flower_superexec import flower_superexec
@@ -47,7 +47,7 @@ log = logging.getLogger(f"flwr.{__name__}")
 
 LOOK_SECONDS = 0.2  # the longest pause between two looks of the node
 AGAIN_SECONDS = 0.05  # until a piece that was not there is asked for again; the pauses double
-WHOLE = ".whole"  # lies in an unpacked app beside its code, once all of that is there
+WHOLE = ".whole"  # the mark in an unpacked app
 CUT = ("UNEXPECTED_EOF", "EOF occurred", "Connection reset")  # in the middle of a handshake
 LIBRARIES = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 
@@ -105,12 +105,22 @@ def patient() -> RetryInvoker:
 
 
 def unpacked(fab: bytes, **how: Any) -> None:
-    """Install an app, once: Flower unpacks and checks all of it for every message, and then finds it there."""
+    """Install an app, once: Flower unpacks and checks all of it for every message, and then finds it there already.
+
+    Flower takes a folder that is there for a whole one. This one is made file by file, each of them whole, by however
+    many nodes of a machine at once; a mark that comes last says that nothing is missing.
+    """
     apps, name = get_flwr_home() / APP_DIR, sha256(fab).hexdigest()[:FAB_HASH_TRUNCATION]
+    if any(apps.glob(f"*.{name}/{WHOLE}")):
+        return
     apps.mkdir(parents=True, exist_ok=True)
-    with FileLock(apps / f"{name}.lock"):  # nodes of one machine may share the folder
-        if not any(apps.glob(f"*.{name}/{WHOLE}")):
-            (install_from_fab(fab, **how) / WHOLE).touch()
+    with tempfile.TemporaryDirectory(dir=apps) as place:
+        app = install_from_fab(fab, install_dir=Path(place), **how)
+        for file in (path for path in app.rglob("*") if path.is_file()):
+            there = apps / app.name / file.relative_to(app)
+            there.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(there)
+    (apps / app.name / WHOLE).touch()
 
 
 def follow(worker: int) -> None:

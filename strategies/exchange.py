@@ -60,14 +60,17 @@ def visit(grid: Grid, messages: Sequence[Message], seconds: float) -> list[Messa
         else:  # Flower takes no message for a node that it no longer knows
             replies[message.metadata.dst_node_id] = silence(message, "its node has left the federation")
     began = time.monotonic()
-    while waiting and (asked := time.monotonic()) < began + seconds:
+    while waiting:
+        asked = time.monotonic()
         found = list(grid.pull_messages(list(waiting)))
         for reply in found:
             sent = waiting.pop(reply.metadata.reply_to_message_id)
             dead_actor(reply, sent)
             replies[sent.metadata.dst_node_id] = Message(reply.error, reply_to=sent) if reply.has_error() else reply
+        now = time.monotonic()
+        if asked >= began + seconds:
+            break
         if not found:
-            now = time.monotonic()
             often = min(POLL_SECONDS, max(SHORTEST_POLL, (now - began) / 20))
             time.sleep(max(often, min(LONGEST_PAUSE, PAUSE * (now - asked))))
     for sent in waiting.values():

@@ -110,30 +110,67 @@ def test_flower_still_sleeps_and_chooses_its_executor_where_we_step_in(monkeypat
         supernode.replace(supernode, "sleep_less", None)
 
 
-def test_an_app_is_unpacked_for_its_first_message_alone(monkeypatch, tmp_path):
+@pytest.fixture
+def fab(tmp_path):
+    """An app of two modules, packed by Flower."""
+    from flwr.cli.build import build_fab_from_disk
+
+    app = tmp_path / "app"
+    app.mkdir()
+    (app / "pyproject.toml").write_text(
+        '[project]\nname = "two"\nversion = "1.0.0"\nlicense = {file = "LICENSE"}\n'
+        'dependencies = ["flwr>=1.41.0"]\n'
+        '[tool.flwr.app]\npublisher = "us"\nfab-format-version = 1\nflwr-version-target = "1.41.0"\n'
+        '[tool.flwr.app.components]\nserverapp = "one:app"\nclientapp = "one:app"\n'
+    )
+    for name in ("one.py", "inner/other.py", "LICENSE"):
+        (app / name).parent.mkdir(exist_ok=True)
+        (app / name).write_text(f"# {name}\n")
+    return build_fab_from_disk(app)
+
+
+def test_an_app_is_unpacked_for_its_first_message_alone(fab, monkeypatch, tmp_path):
     from server import supernode
 
-    unpacked, full = [], [OSError("no space left")]
-
-    def install(fab, **how):
-        if full:
-            raise full.pop()
-        unpacked.append((fab, how))
-        place = tmp_path / "apps" / f"qflock.{hashlib.sha256(fab).hexdigest()[:8]}"
-        place.mkdir(exist_ok=True)
-        return place
-
-    monkeypatch.setattr(supernode, "get_flwr_home", lambda: tmp_path)
-    monkeypatch.setattr(supernode, "install_from_fab", install)
-    with pytest.raises(OSError, match="no space"):
-        supernode.unpacked(b"one", skip_prompt=True)
-    for fab in (b"one", b"one", b"two", b"one"):
+    installed = []
+    install = supernode.install_from_fab
+    monkeypatch.setattr(supernode, "get_flwr_home", lambda: tmp_path / "home")
+    monkeypatch.setattr(supernode, "install_from_fab", lambda *a, **k: (installed.append(a), install(*a, **k))[1])
+    for _ in range(3):
         supernode.unpacked(fab, skip_prompt=True)
-    assert unpacked == [(b"one", {"skip_prompt": True}), (b"two", {"skip_prompt": True})]
-    for place in (tmp_path / "apps").glob("qflock.*"):
-        shutil.rmtree(place)
-    supernode.unpacked(b"two", skip_prompt=True)
-    assert [fab for fab, _ in unpacked] == [b"one", b"two", b"two"]
+    assert len(installed) == 1
+    (place,) = (tmp_path / "home" / "apps").iterdir()
+    assert place.name == f"us.two.1.0.0.{hashlib.sha256(fab).hexdigest()[:8]}"
+    assert (place / "inner" / "other.py").read_text() == "# inner/other.py\n"
+    shutil.rmtree(place)
+    supernode.unpacked(fab, skip_prompt=True)
+    assert (place / "one.py").is_file()
+
+
+def test_an_app_that_was_unpacked_in_part_is_made_whole(fab, monkeypatch, tmp_path):
+    from server import supernode
+
+    monkeypatch.setattr(supernode, "get_flwr_home", lambda: tmp_path / "home")
+    moved, move = [], Path.replace
+
+    def fails(path, target):
+        if moved:
+            raise OSError("no space left")
+        moved.append(target)
+        return move(path, target)
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "replace", fails)
+        with pytest.raises(OSError, match="no space left"):
+            supernode.unpacked(fab, skip_prompt=True)
+    (place,) = (tmp_path / "home" / "apps").iterdir()
+    supernode.unpacked(fab, skip_prompt=True)
+    assert {file.name for file in place.rglob("*") if file.is_file()} >= {
+        "pyproject.toml",
+        "one.py",
+        "other.py",
+        supernode.WHOLE,
+    }
 
 
 def test_flower_still_unpacks_and_asks_again_where_we_step_in():
