@@ -87,7 +87,7 @@ class GeneratorConfig(Section):
     chunk: Annotated[int, Between(1, 100_000)] = 1  # weights that one basis state writes
     blocks: Annotated[int, Between(2, 200)] = 16  # of the ring
     widths: tuple[Annotated[int, Between(1, 4096)], ...] = (4, 20, 4)  # of the mapping network's hidden layers
-    activation: Literal["none", "tanh", "relu"] = "none"  # of those
+    activation: Literal["none", "tanh", "relu"] = "tanh"  # of those; the best of recipe qfed-mapping
     spread: Annotated[float, Between(0.01, pi)] = pi  # angles begin evenly between −spread and spread
     gain: Annotated[float, Between(0, above=True)] = 30.0  # of the learned feature, which then weighs as bits do
     pace: Annotated[float, Between(0, 1, above=True)] = 0.3  # share of the learning rate at which β learns
@@ -587,10 +587,13 @@ class Recipe(Section):
     def digest(self) -> str:
         """Twelve hex digits that name this recipe; a client refuses an assignment that carries another.
 
-        Of the values that are not the defaults, so that a key which is added later leaves a run its name; trackers move
-        no number, so they are none of its business.
+        Of the values that are not those that were the defaults first, so that neither a key which is added later nor
+        another default gives a run another name; trackers move no number, so they are none of its business.
         """
-        changed = json.dumps(unlike(asdict(replace(self, trackers=())), asdict(Recipe())), sort_keys=True)
+        first = asdict(Recipe())
+        if self.student.kind == "generator":
+            first["student"]["generator"]["activation"] = "none"
+        changed = json.dumps(unlike(asdict(replace(self, trackers=())), first), sort_keys=True)
         return hashlib.sha256(changed.encode()).hexdigest()[:12]
 
 
