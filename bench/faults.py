@@ -294,7 +294,7 @@ def serverapp(here: Federation, calm: Path) -> Row:
 
 def in_round_two(here: Federation, runs: str) -> tuple[subprocess.Popen[bytes], Path]:
     """A run that has kept round 1 and is held up in round 2 by two slow nodes, once."""
-    here.script.write_text(json.dumps(dict.fromkeys((KILLED_ONE, CUT_OFF), {2: "slow"})))
+    here.script.write_text(json.dumps({node: {2: "slow"} for node in (KILLED_ONE, CUT_OFF)}))
     process, folder = here.run("smoke", LOSSES, runs)
     digest = load_recipe(str(folder / "recipe.yaml")).digest()
     until(lambda: newest(folder, digest), process)
