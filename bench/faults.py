@@ -275,7 +275,7 @@ def revived(here: Federation, key: Path) -> int:
 
 
 def restart(here: Federation, calm: Path) -> Row:
-    """The SuperLink is killed after round 1 and started again on its state; its nodes find it again."""
+    """The SuperLink is killed in round 2 and started again on its state; its nodes find it again."""
     process, folder = in_round_two(here, "restart")
     here.kill("superlink")
     stop = stopped(here, process)
@@ -284,7 +284,7 @@ def restart(here: Federation, calm: Path) -> Row:
 
 
 def serverapp(here: Federation, calm: Path) -> Row:
-    """The ServerApp is killed after round 1; Flower takes a minute to miss it."""
+    """The ServerApp is killed in round 2; Flower takes a minute to miss it."""
     process, folder = in_round_two(here, "serverapp")
     family = psutil.Process(here.processes["superlink"].pid).children(recursive=True)
     for member in [one for one in family if any("flwr-serverapp" in word for word in one.cmdline())]:

@@ -47,7 +47,7 @@ def main() -> None:
 def variances(qubits: int, blocks: int, spread: float, draws: int) -> dict[str, float]:
     """Of both gradients."""
     most = 2**qubits
-    generator = Generator(GeneratorConfig(blocks=blocks, spread=spread, gain=1.0), most)
+    generator = Generator(GeneratorConfig(blocks=blocks, activation="none", spread=spread, gain=1.0), most)
     circuit = generator.source
     assert isinstance(circuit, Circuit)
     mix_M = torch.from_numpy(np.random.default_rng(0).normal(0, most**-0.5, most)).float()
