@@ -125,7 +125,7 @@ class ImageStudent:
         """(B, K) class probabilities of (B, channels, height, width) pixels from 0 to 255."""
         state = self.trained(arrays, executor)
         with torch.no_grad():
-            logits = [functional_call(self.network, state, (part,)) for part in torch.split(self._images(x), AT_ONCE)]
+            logits = [self._logits(state, part) for part in torch.split(self._images(x), AT_ONCE)]
             return np.asarray(torch.softmax(torch.cat(logits).double(), 1).numpy())
 
     def fit(
@@ -146,8 +146,7 @@ class ImageStudent:
 
         def loss(tensors: Tensors, rows: Tensor) -> Tensor:
             state = self.state(self.weights(tensors, executor))
-            logits = functional_call(self.network, state, (images.index_select(0, rows),))
-            return cross_entropy(logits, classes.index_select(0, rows))
+            return cross_entropy(self._logits(state, images.index_select(0, rows)), classes.index_select(0, rows))
 
         paces, mu = {"beta": self.config.pace}, guidance.proximal
         steep = "optimiser.learning_rate" + " or student.generator.gain" * isinstance(self.writer, Generator)
@@ -158,6 +157,11 @@ class ImageStudent:
     def step(self, optimiser: OptimiserConfig) -> int:
         """The least maxiter with which the optimiser moves it."""
         return fewest(optimiser, 0)
+
+    def _logits(self, state: Tensors, images: Tensor) -> Tensor:
+        """(B, K)"""
+        laid = {name: channels_last(part) if part.dim() == 4 else part for name, part in state.items()}
+        return functional_call(self.network, laid, (images,))  # type: ignore[no-any-return]
 
     def _images(self, x: NDArray[Any]) -> Tensor:
         """(B, …) from 0 to 1."""
@@ -170,6 +174,15 @@ class ImageStudent:
         if found != (wanted := {name: (size,) for name, size in self.writer.sizes.items()}):
             raise ValueError(f"arrays are {found}; student {self.name} takes {wanted}")
         return {name: torch.from_numpy(array).float() for name, array in arrays.items()}
+
+
+def channels_last(weight: Tensor) -> Tensor:
+    """A convolution's weights with the channels innermost in memory, which makes its outputs so: PyTorch's maximum over
+    2×2 is then several times as fast. Its own `channels_last` leaves the strides of a single channel as they are.
+    """
+    out, channels, height, width = weight.shape
+    inner = weight.permute(0, 2, 3, 1).reshape(-1).view(out, height, width, channels)
+    return inner.permute(0, 3, 1, 2)
 
 
 def check(config: GeneratorConfig, shape: tuple[int, ...]) -> None:

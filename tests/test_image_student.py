@@ -144,3 +144,13 @@ def test_a_target_of_other_images_and_one_beyond_memory_are_refused_before_train
         check(GeneratorConfig(blocks=2), (1, 28, 28))
     with pytest.raises(RecipeError, match="no small network for images of"):
         image_student.small("vgg")
+
+
+@pytest.mark.parametrize("channels", [1, 8])
+def test_convolutions_are_laid_out_for_speed_and_say_the_same(channels):
+    weight, images = torch.randn(4, channels, 5, 5), torch.randn(2, channels, 12, 12)
+    laid = image_student.channels_last(weight)
+    assert_array_equal(laid, weight)
+    seen = nn.functional.conv2d(images, laid)
+    assert seen.stride(1) == 1  # channels innermost, or pooling is slow again
+    assert_allclose(seen, nn.functional.conv2d(images, weight), atol=1e-5)
