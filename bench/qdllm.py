@@ -1,6 +1,6 @@
 """QD-LLM's student beside its twin, its teacher and other small models: `python -m bench.qdllm`.
 
-In one place, as `qflock distill` does it: a single client holds all rows. Seconds are those of training alone:
+In one place, as `qflock distill` does it: a single client holds all rows. Seconds are a core's, of training alone:
 features, a teacher's answers and what small students see inside it are computed before. Memory is the rise above what
 the process held. Milliseconds are of answering the test rows in batches: from features where a model reads these, else
 from the text; from the text, they hold the encoder's too. Published rows are those of qd-llm-published.csv, typed from
@@ -153,9 +153,9 @@ def rows(recipe: Recipe) -> dict[str, Row]:
     )
     for name, rival in RIVALS.items():
         with Growth() as grown:
-            began = time.perf_counter()
+            began = time.process_time()
             fitted = rival(task)
-            seconds = time.perf_counter() - began
+            seconds = time.process_time() - began
         found[name] = row(fitted, test, x_test, seconds, grown, encoder)
     return found
 
@@ -169,9 +169,9 @@ def encoding(who: Participant, shared: Arrays, texts: Sequence[str]) -> float:
     """Milliseconds a text takes to become features, less what every call takes, such as reading the weights."""
 
     def seconds(some: Sequence[str]) -> float:
-        began = time.perf_counter()
+        began = time.process_time()
         through(who.stages, shared, some)
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     with nothing_kept("features"):
         seconds(texts[:1])  # imports what it needs
@@ -198,7 +198,7 @@ def agreed(who: Participant) -> Arrays:
 
 def distilled(who: Participant, shared: Arrays, name: str) -> tuple[Arrays, dict[str, float], Growth, float]:
     """An arm after all rounds, the terms of its loss in the end, the memory and the seconds of its fits."""
-    recipe, arrays, seconds = who.recipe, who.arms[name].initial(who.recipe.seed), []
+    recipe, arrays, seconds = who.recipe, who.arms[name].initial(who.recipe.seed), 0.0
     terms: dict[str, float] = {}
 
     def assigned(number: int) -> Assignment:
@@ -215,10 +215,11 @@ def distilled(who: Participant, shared: Arrays, name: str) -> tuple[Arrays, dict
     attend(who, assigned(1))  # what the teacher says is then known
     with Growth() as grown:
         for number in range(1, recipe.rounds + 1):
+            began = time.process_time()
             (report,) = (said for said in train(who, assigned(number)) if isinstance(said, Report))
+            seconds += time.process_time() - began
             arrays, terms = report.arrays, report.terms
-            seconds.append(report.seconds)
-    return arrays, terms, grown, sum(seconds)
+    return arrays, terms, grown, seconds
 
 
 def taught(who: Participant) -> tuple[Row, Floats]:
@@ -234,9 +235,9 @@ def taught(who: Participant) -> tuple[Row, Floats]:
     few = test.texts[:TIMED]
     with nothing_kept():
         teacher.soft_labels(few[:1], 1.0)  # loads what it needs
-        began = time.perf_counter()
+        began = time.process_time()
         teacher.soft_labels(few, 1.0)
-        took = (time.perf_counter() - began) / len(few)
+        took = (time.process_time() - began) / len(few)
     size = sum(array.size for array in teacher.adapter().values())
     times = dict.fromkeys(("milliseconds", "from_text"), 1000 * took)
     return measures(probs_BK, test.labels, size) | times, soft_BK
@@ -244,9 +245,9 @@ def taught(who: Participant) -> tuple[Row, Floats]:
 
 def row(fitted: Fitted, test: Rows, x_test: Floats, seconds: float, grown: Growth, encoder: float) -> Row:
     """A trained model's measures on the test rows; the encoder takes milliseconds a text."""
-    began = time.perf_counter()
+    began = time.process_time()
     probs_BK = fitted.answer(test.texts, x_test)
-    took = 1000 * (time.perf_counter() - began) / len(test)
+    took = 1000 * (time.process_time() - began) / len(test)
     found = measures(probs_BK, test.labels, fitted.parameters)
     return found | {
         "seconds": seconds,
