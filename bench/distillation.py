@@ -19,8 +19,10 @@ from rich.table import Table
 
 from bench.llm_qfl import apart
 from bench.llm_qfl import measured as counted
-from bench.qdllm import CENTRAL, published
+from bench.qdllm import published
 from bench.study import Results, asked, commits, over, write
+from recipes.load import load
+from server.central import central
 from server.jobs import finish
 from server.ledger import Line
 from server.outcome import Outcome
@@ -45,11 +47,12 @@ TEACHERS = {
     "SmolLM2, all layers": "teacher={kind: lora, layers: 0}",
 }
 VARIED = [
-    *("student.angles=tanh", "student.angles=minmax", "student.readout=softmax"),
-    *(f"student.reps={reps}" for reps in (1, 4, 11)),
-    *(f"optimiser.learning_rate={rate}" for rate in (0.001, 0.003, 0.01, 0.06)),
-    *(f"features={{encoder: hidden, layer: {layer}}}" for layer in (12, 16, 20, 24, 30)),
-    "features={encoder: minilm}",
+    *((change,) for change in ("student.angles=tanh", "student.angles=minmax", "student.readout=softmax")),
+    ("student.angles=minmax", "optimiser.learning_rate=0.06"),  # the original, at its own rate
+    *((f"student.reps={reps}",) for reps in (1, 4, 11)),
+    *((f"optimiser.learning_rate={rate}",) for rate in (0.001, 0.003, 0.01, 0.06)),
+    *((f"features={{encoder: hidden, layer: {layer}}}",) for layer in (12, 16, 20, 24, 30)),
+    ("features={encoder: minilm}",),
 ]
 
 
@@ -63,7 +66,8 @@ class Row(NamedTuple):
 
 def of(corpus: str, label: str, *changes: str) -> Row:
     """In one place."""
-    return Row(f"{corpus}: {label}", f"qd-llm-{corpus}", (*CENTRAL, *changes))
+    recipe = f"qd-llm-{corpus}"
+    return Row(f"{corpus}: {label}", recipe, (*central(load(recipe)), *changes))
 
 
 STUDIES: dict[str, list[Row]] = {
@@ -92,6 +96,7 @@ STUDIES: dict[str, list[Row]] = {
         for row in (
             of(c, "one place"),
             Row(f"{c}: 5 clients", f"qd-llm-{c}", ()),
+            Row(f"{c}: 5 clients, τ = 1", f"qd-llm-{c}", ("aggregate.tau=1",)),
             Row(f"{c}: 5 clients, public rows, FedAvg", f"qd-llm-{c}", (PUBLIC,)),  # fewer rows of their own
             Row(f"{c}: 5 clients, FedDF", f"qd-llm-{c}", ("aggregate.by=feddf", PUBLIC)),
             Row(f"{c}: 20 clients", f"qd-llm-{c}-20", ()),
@@ -113,7 +118,7 @@ STUDIES: dict[str, list[Row]] = {
     "choices": [
         of(c, what, *ALONE, *change)
         for c in CORPORA
-        for what, change in [("as it is", ()), *((v, (v,)) for v in VARIED)]
+        for what, change in [("as it is", ()), *((" ".join(v), v) for v in VARIED)]
     ],
 }
 SEEDS = 5

@@ -166,11 +166,9 @@ def distill(
     recipe: RecipeArgument, set_: SetOption = None, seed: SeedOption = None, runs_dir: RunsDirOption = Path("runs")
 ) -> None:
     """Run a recipe in one place: a single client holds all rows, and takes about as many steps as each did of many."""
-    chosen = resolved(recipe, set_, None, seed)
-    central = ["data.partition=iid", "clients=1", "min_reports=1"]
-    if chosen.optimiser.kind == "minibatch":
-        central.append(f"optimiser.epochs={max(1, round(chosen.optimiser.epochs / chosen.clients))}")
-    run(recipe, [*(set_ or []), *central], None, seed, runs_dir)
+    from server.central import central
+
+    run(recipe, [*(set_ or []), *central(resolved(recipe, set_, None, seed))], None, seed, runs_dir)
 
 
 @command.command()

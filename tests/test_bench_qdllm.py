@@ -18,10 +18,12 @@ from bench.memory import Growth
 from bench.rivals import RIVALS, Task
 from bench.small_berts import OBJECTIVES, Seen, SmallBert, Told, answers
 from bench.tables import RESULTS
+from client.participant import Participant
 from data.assets import cache_folder
 from quantum.arms import student
 from recipes.load import load
 from recipes.schema import StudentConfig
+from server.central import central
 
 SMALL = (
     *("data.corpus=synthetic", "data.rows=0", "data.reference_rows=100", "features={encoder: tfidf, buckets: 64}"),
@@ -113,19 +115,6 @@ def test_another_recipe_or_package_measures_a_corpus_anew_and_no_other(packages,
     assert asked[4:] == [("topic", 0)]
     assert {len(seeds) for seeds in found["topic"]["rows"].values()} == {1}
     assert found["senti"] == before["senti"]
-
-
-def test_a_file_with_one_head_for_all_corpora_is_gone_on_with(counted, tmp_path):
-    (head, asked), path = counted, tmp_path / "qdllm.json"
-    digest = measured(path, ["topic"], 1)["topic"]["recipe_digest"]
-    rows = {"topic": {"recipe_digest": digest, "rows": {name: [{"accuracy": 0.4}] for name in qdllm.ARMS.values()}}}
-    old = {"schema": 1, **head, "commit": "0.1.0 old", "changes": [], "corpora": rows}
-    path.write_text(json.dumps(old), encoding="utf-8")
-    assert "qflock 0.1.0 old, load 0.1" in qdllm.note(old)
-    found = measured(path, ["topic"], 2)["topic"]
-    assert asked == [("topic", 0), ("topic", 1)]
-    assert [one["accuracy"] for one in found["rows"][qdllm.ARMS["student"]]] == [0.4, 0.5]
-    assert found["commit"] == "0.1.0 abc, 0.1.0 old"
 
 
 class SlowEncoder:
@@ -300,16 +289,19 @@ def test_every_printed_row_is_drawn_with_what_was_printed():
         assert line["method"] == one["method"].replace("Ours", "QD-LLM")
         scale = 1 if one["table"] == "Table 3" else 100
         assert float(line["theirs"].strip("%").replace(",", "")) == pytest.approx(scale * float(one["accuracy"]))
-        assert [line[head] for head in printed.HEADS.values()] == [one[key] for key in printed.HEADS]
+        assert [line[head].partition(" · ")[0] for head in printed.HEADS.values()] == [
+            one[key] for key in printed.HEADS
+        ]
 
 
 def test_beside_a_printed_row_stands_the_nearest_of_ours_or_nothing(tmp_path):
     assert not any(line["ours"] or line["nearest of ours"] for line in lines(tmp_path))
     student, bert = qdllm.ARMS["student"], "small BERT, as PKD"
-    seeds = [{"accuracy": 0.7, "parameters": 4427}, {"accuracy": 0.8, "parameters": 4427}]
+    seeds = [{"accuracy": 0.7, "parameters": 4427}, {"accuracy": 0.8, "parameters": 4427, "f1": 0.9, "per_second": 2}]
     topic = {student: seeds, "teacher: a b": [{"parameters": 125188}], bert: [{"accuracy": 0.6, "parameters": 9}]}
     corpora = {"topic": {"rows": topic}, "senti": {"rows": {student: [{"accuracy": 0.65}]}}}
-    (tmp_path / "qdllm.json").write_text(json.dumps({"commit": "0.1.0 abc", "corpora": corpora}))
+    corpora = {name: {"commit": "0.1.0 abc", **found} for name, found in corpora.items()}
+    (tmp_path / "qdllm.json").write_text(json.dumps({"corpora": corpora}))
     terms = [
         {"label": f"{c}: JS", "accuracy": {"student": [value]}, "commit": "0.1.0 def"}
         for c, value in (("topic", 0.5), ("stega", 0.6))
@@ -329,6 +321,8 @@ def test_beside_a_printed_row_stands_the_nearest_of_ours_or_nothing(tmp_path):
         ("7", "mean of 3", "JS"): ("student by JS (topic, stega)", "55.0%"),
         ("8", "mean of 3", "QD-LLM"): (f"{student} (topic, senti)", "70.0%"),
     }
+    (own,) = (line for line in lines(tmp_path) if line["f1"].startswith("0.8601"))
+    assert (own["f1"], own["a second"], own["recall"]) == ("0.8601 · 0.9000", "5.10e-3 · 2.00e+00", "0.8871")
     said = printed.note(tmp_path)
     assert "qflock topic 0.1.0 abc, senti 0.1.0 abc, terms of the loss 0.1.0 def." in said
     assert all(word in said for word in ("Data: ", "Teacher: ", "Encoder: "))
@@ -358,7 +352,7 @@ def test_every_corpus_is_a_recipe_and_stands_among_the_systems():
     own = [c for s, c in zip(cells["system"], cells["corpus"], strict=True) if s.startswith("QD-LLM")]
     assert own == list(qdllm.CORPORA)
     for corpus in own:
-        load(f"qd-llm-{corpus}", list(qdllm.CENTRAL))
+        load(f"qd-llm-{corpus}", central(load(f"qd-llm-{corpus}")))
     papers = dict(zip(own, list(drawn.columns[4].cells)[-len(own) :], strict=True))
     assert [corpus for corpus, said in papers.items() if said == "no number"] == ["reviews"]
 
@@ -370,3 +364,21 @@ def test_the_published_rows_are_the_papers_means(corpus, ours):
     assert list(rows) == ["TinyBERT", "MiniLLM", "DistilBERT", "PKD", "Ours"]
     assert rows["Ours"] == ours
     assert (qdllm.size_of("Ours"), qdllm.size_of("TinyBERT")) == ("9275", "14.35e6")
+
+
+ONE_PLACE = {
+    **{"clients": 1, "min_reports": 1, "rounds": 1, "data": {"rows": 60, "reference_rows": 100}},
+    **{"features": {"buckets": 64}, "student": {"kind": "layered", "readout": "dense", "entanglement": "circular"}},
+    "optimiser": {"kind": "minibatch"},
+}
+
+
+def test_no_row_is_encoded_while_fits_are_timed(monkeypatch):
+    recipe = load(json.dumps(ONE_PLACE))
+    who = Participant(recipe, 0)
+    shared = qdllm.agreed(who)
+    qdllm.warm(who, shared)
+    read = []
+    monkeypatch.setattr(type(who.stages[0]), "apply", lambda *_: read.append(1))
+    qdllm.distilled(who, shared, "student")
+    assert not read

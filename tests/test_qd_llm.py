@@ -16,6 +16,7 @@ from quantum.guidance import divergence
 from quantum.readout import softmax
 from recipes.load import load as load_recipe
 from recipes.schema import DataConfig, DistilConfig
+from server.central import central
 from server.ensemble import Ensemble
 from server.folder import as_yaml
 from server.ledger import lines, untimed
@@ -240,6 +241,19 @@ def test_distill_is_a_run_whose_one_client_holds_all_rows(monkeypatch, told):
     assert (recipe.clients, recipe.min_reports, recipe.rounds, recipe.seed) == (1, 1, 2, 3)
     assert recipe.optimiser.epochs == 1  # of 4 of each of four clients, who hold a quarter of the rows
     assert recipe.data.partition == "iid"
+
+
+@pytest.mark.parametrize("name", ["qd-llm-reviews", "qd-llm-reviews-20", "qd-llm-topic", "qd-llm-topic-20"])
+def test_in_one_place_are_the_rows_of_all_and_about_as_many_steps_as_of_one(name):
+    def work(recipe):
+        dealt = deal(load(recipe.data, 0), recipe.data, recipe.clients, 0)
+        rows = [len(share.train) for share in dealt.shares]
+        return sum(rows), recipe.optimiser.epochs * max(rows) / recipe.optimiser.batch
+
+    many = load_recipe(name)
+    (rows, steps), (all_rows, taken) = work(many), work(load_recipe(name, central(many)))
+    assert all_rows == pytest.approx(rows, rel=0.01)
+    assert taken == pytest.approx(steps, rel=0.3)
 
 
 @pytest.mark.parametrize("few", ["topic", "senti", "stega", "reviews-5"])

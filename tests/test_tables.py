@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bench import qdllm, reviews
+from bench import reviews
 from bench.tables import DIGESTS, PAGES, RESULTS, TABLES, named, rendered
 from recipes.load import load
 from recipes.section import InputError
@@ -29,7 +29,7 @@ def studies():
     """(file, what it says of one shipped recipe) of all committed results."""
     for path in sorted(RESULTS.glob("*.json")):
         results = json.loads(path.read_text(encoding="utf-8"))
-        corpora = qdllm.by_corpus(results).values() if "corpora" in results else ()
+        corpora = results.get("corpora", {}).values()
         for row in [results, *results.get("rows", []), *corpora]:
             if {"recipe", "recipe_digest"} <= row.keys():
                 yield pytest.param(row, id=f"{path.stem} {row['recipe']}{row.get('changes', '')}")
@@ -43,15 +43,11 @@ def test_a_committed_study_is_of_the_shipped_recipe(row):
 
 
 def test_the_table_of_qd_llm_is_among_the_committed_studies():
-    """With its digests under its corpora, also in a file that has one head for all of them."""
+    """With its digests under its corpora."""
     measured = json.loads((RESULTS / "qdllm.json").read_text(encoding="utf-8"))["corpora"]
     assert {f"qdllm qd-llm-{corpus}{one['changes']}" for corpus, one in measured.items()} <= {
         row.id for row in studies()
     }
-    old = {"commit": "0.1.0 abc", "changes": ["rounds=1"], "corpora": {"topic": {"recipe_digest": "0", "rows": {}}}}
-    (row,) = qdllm.by_corpus(old).values()
-    assert (row["commit"], row["recipe"], row["recipe_digest"]) == ("0.1.0 abc", "qd-llm-topic", "0")
-    assert row["changes"] == [*qdllm.CENTRAL, "rounds=1"]
 
 
 def test_a_number_that_changes_changes_the_text_and_rendering_twice_changes_nothing(tmp_path):
