@@ -28,6 +28,7 @@ from server.sweep import planned
 
 RESULTS = Path(__file__).parent / "results" / "qfed-noise.json"
 MANY = 10_000_000  # shots that leave hardly any noise of their own
+AUTHORS = ["clients=5", "student.generator.activation=none"]  # their mapping network
 LEVELS = (
     *(("shots", 10**power) for power in (4, 5, 6, 7)),
     *((f"depolarizing:{p}", MANY) for p in ("1e-4", "1e-3", "1e-2")),
@@ -43,7 +44,7 @@ def main() -> None:
     asked.add_argument("--results", type=Path, default=RESULTS)
     said = asked.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    folder = said.run or finish(planned("qfed-scale", [["clients=5"]], range(1), said.runs_dir), 1)[0].folder
+    folder = said.run or finish(planned("qfed-scale", [AUTHORS], range(1), said.runs_dir), 1)[0].folder
     console = wide_console()
     for results in measured(folder, LEVELS, console.print):
         write(results, said.results)

@@ -102,6 +102,7 @@ TARGETS: dict[str, Target] = {
     "cnn-4": Target(GREY, lambda: layered((4, 12), (20,))),
     "cnn-shallow": Target(GREY, lambda: layered((8, 12), ())),  # … or another depth, beside `cnn`
     "cnn-deep": Target(GREY, lambda: layered((8, 12), (20, 20))),
+    "cnn-deeper": Target(GREY, lambda: layered((8, 12), (20, 20, 20))),
     "cnn-small": Target(GREY, lambda: layered((4, 5), ())),
     "digits": Target(DIGIT, lambda: digits(16, (20,))),
     "digits-small": Target(DIGIT, lambda: digits(5, ())),

@@ -25,7 +25,9 @@ UNSTAGED = ("noop", "generator")  # students that read rows as they are
 TextCorpus = Literal["synthetic", "reviews", "text", "genomic", "tweets", "senti", "stega", "topic"]
 ImageCorpus = Literal["digits", "fashion", "cifar10"]
 IMAGES = get_args(ImageCorpus)
-Grey = Literal["cnn", "cnn-relu", "cnn-7", "cnn-6", "cnn-4", "cnn-shallow", "cnn-deep", "cnn-small", "resnet"]
+Grey = Literal[
+    "cnn", "cnn-relu", "cnn-7", "cnn-6", "cnn-4", "cnn-shallow", "cnn-deep", "cnn-deeper", "cnn-small", "resnet"
+]
 Network = Literal[Grey, "digits", "digits-small", "vgg"]  # quantum/targets.py
 
 
