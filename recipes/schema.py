@@ -109,6 +109,9 @@ class GeneratorConfig(Section):
         return tuple(dict.fromkeys(self.targets or (self.target,)))
 
 
+AT_FIRST = GeneratorConfig(activation="none")  # the defaults until qfed-mapping was measured; old runs wrote them down
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudentConfig(Section):
     """The small model every client trains, and whether its classical twin trains beside it."""
@@ -134,6 +137,8 @@ class StudentConfig(Section):
                 raise RecipeError(
                     f"twin is true; a generator by {self.generator.by} is a control itself: set student.twin to false"
                 )
+        elif self.generator == AT_FIRST:
+            object.__setattr__(self, "generator", GeneratorConfig())
         elif self.generator != GeneratorConfig():
             raise RecipeError(f"generator is set; a {self.kind} student has none: leave it out")
         if self.kind == "noop" and self.twin:
@@ -594,7 +599,7 @@ class Recipe(Section):
         """
         first = asdict(Recipe())
         if self.student.kind == "generator":
-            first["student"]["generator"]["activation"] = "none"  # until qfed-mapping was measured
+            first["student"]["generator"] = asdict(AT_FIRST)
         changed = json.dumps(unlike(asdict(replace(self, trackers=())), first), sort_keys=True)
         return hashlib.sha256(changed.encode()).hexdigest()[:12]
 

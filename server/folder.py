@@ -73,6 +73,8 @@ def run_name(folder: Path) -> str:
 def as_yaml(recipe: Recipe) -> str:
     """The resolved recipe; running this file again gives the same ledger."""
     values = json.loads(recipe.as_json())
+    if recipe.student.kind != "generator":
+        del values["student"]["generator"]  # which no other student reads
     return f"# as run, digest {recipe.digest()}\n\n{yaml.safe_dump(values, sort_keys=False)}"
 
 

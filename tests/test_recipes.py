@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Annotated, Literal, get_args, get_origin
 
 import pytest
+import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from recipes import schema
 from recipes.load import about, build, checked, every_key, from_run_config, load, merged, parse, shipped, sweep_of
 from recipes.schema import IMAGES, MINIBATCHED, MOST_QUBITS, OPTIMISER_READS, Recipe
 from recipes.section import Between, RecipeError, Section, hints
+from server.folder import as_yaml
 from server.sweep import grid
 
 APP = Path(__file__).parents[1]
@@ -777,3 +779,16 @@ def test_a_key_that_is_added_with_a_default_names_no_run_anew(monkeypatch):
     before, whole = load("smoke").digest(), schema.asdict
     monkeypatch.setattr(schema, "asdict", lambda one: whole(one) | {"new": 3, "group": {"of": 1}})
     assert load("smoke").digest() == before
+
+
+@pytest.mark.parametrize("kind", ["vqc", "qcnn", "reupload", "layered", "noop"])
+def test_a_recipe_written_when_the_generator_had_no_activation_is_the_same_recipe(kind):
+    """Runs wrote every section down, also those that their student does not read."""
+    others = {"layered": {"readout": "dense", "entanglement": "circular"}, "noop": {"twin": False}}
+    student = {"kind": kind, **others.get(kind, {})}
+    search = {"optimiser": {"kind": "minibatch"}} if kind == "layered" else {}
+    old = load(json.dumps({**search, "student": student | {"generator": {"activation": "none"}}}))
+    assert old == load(json.dumps({**search, "student": student}))
+    written = yaml.safe_load(as_yaml(old))
+    assert "generator" not in written["student"]
+    assert load(json.dumps(written)) == old
