@@ -136,6 +136,14 @@ class Dressed:
         read = torch.from_numpy(np.asarray(read_BN, np.float32))
         return softmax(self._out(read, self._tensors(arrays)).double().numpy())
 
+    def out(self, arrays: Arrays) -> tuple[Floats, Floats]:
+        """(N, K) weights and (K,) bias that make logits of the ⟨Z⟩ of its qubits."""
+        import torch
+
+        held, every = self._tensors(arrays), torch.eye(self.config.qubits)
+        bias = self._out(torch.zeros_like(every[:1]), held)
+        return (self._out(every, held) - bias).double().numpy(), bias[0].double().numpy()
+
     def step(self, optimiser: OptimiserConfig) -> int:
         """The least budget that moves it: an epoch."""
         return EXACT_GRADIENT

@@ -3,6 +3,7 @@
 B texts, K classes.
 """
 
+import json
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from quantum.devices import fake_device
 from quantum.dressed import Dressed
 from quantum.executor import executor, visit_seed
 from quantum.reduction import stages
-from quantum.student import Student
+from quantum.student import Arrays, Student
 from recipes.executor import READOUT_ERRORS, split_executor
 from recipes.load import load
 from recipes.schema import UNSTAGED, Recipe
@@ -31,6 +32,8 @@ from server.ledger import lines
 from server.ready import models
 from strategies.state import State
 from teacher.encoders import encoder
+
+ABOUT = "circuits.json"  # beside the circuits that it names
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def like(backend: str) -> str:
 
 
 def exported(run: Trained, texts: Sequence[str], folder: Path, device: str = "") -> list[Path]:
-    """One file a text or none, each headed by the fingerprint that its circuit has when it is read back."""
+    """A circuit a text, headed by its fingerprint and read back, and what makes classes of its counts; all or none."""
     if not texts:
         raise InputError("no text; a circuit is exported for a text: give one or more after RUN")
     model, arrays = run.arms["student"], run.state.arms["student"].arrays
@@ -129,12 +132,25 @@ def exported(run: Trained, texts: Sequence[str], folder: Path, device: str = "")
     if device and needed > (offered := fake_device(device).num_qubits):
         raise InputError(f"{device} has {offered} qubits; the circuit needs {needed}: name a larger device")
     circuits = [qasm.trained(model.ansatz, z, arrays["theta"]) for z in model.angles(arrays, run.columns(texts))]
-    paths = [folder / f"text-{number}.qasm" for number in range(1, len(circuits) + 1)]
+    files = {f"text-{number}.qasm": qasm.dumps(circuit) for number, circuit in enumerate(circuits, 1)}
+    marks = [qasm.fingerprint(qasm.loads(text, name)) for name, text in files.items()]
+    facts = {
+        "schema": 1,
+        "recipe": run.recipe.name,
+        "recipe_digest": run.recipe.digest(),
+        "classes": run.classes,
+        "read_out": said(model, arrays),
+        "circuits": [
+            {"file": file, "text": text, "sha256": mark} for file, text, mark in zip(files, texts, marks, strict=True)
+        ],
+    }
+    files[ABOUT] = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+    paths = [folder / name for name in files]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix="export-", dir=folder) as aside:
-            for path, circuit in zip(paths, circuits, strict=True):
-                write_whole(Path(aside) / path.name, qasm.dumps(circuit).encode())
+            for name, text in files.items():
+                write_whole(Path(aside) / name, text.encode())
             if taken := next((path for path in paths if path.is_dir()), None):
                 raise InputError(f"{taken} is a folder, so no circuit is written; give another --qasm")
             for path in paths:
@@ -142,3 +158,14 @@ def exported(run: Trained, texts: Sequence[str], folder: Path, device: str = "")
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error.strerror}); give another --qasm") from None
     return paths
+
+
+def said(model: CircuitStudent | Dressed, arrays: Arrays) -> dict[str, Any]:
+    """How counts of the measured bits become a class; ⟨Z⟩ of a bit is the share of zeros less that of ones."""
+    if isinstance(model, Dressed):
+        weights_NK, bias_K = model.out(arrays)
+        class_ = "the largest of ⟨Z⟩·weights + bias, ⟨Z⟩ of bits 0, 1, …"
+        return {"class": class_, "weights": weights_NK.tolist(), "bias": bias_K.tolist()}
+    if model.readout.softmax:
+        return {"class": "the largest mean ⟨Z⟩, where bit q counts for class q modulo the number of classes"}
+    return {"class": "that which most shots have, each for its number of ones modulo the number of classes"}

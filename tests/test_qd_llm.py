@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
+from qiskit.quantum_info import Statevector
 
 from client.lessons import Lessons
 from client.round import guided
@@ -175,11 +176,28 @@ def test_texts_are_classified_on_any_executor_and_their_circuits_are_the_trained
     assert code == 0
     out = tmp_path / "circuits"
     code, said = told("export", a_run, text, "other words", "--qasm", out, "--device", "manila")
-    assert (code, len(list(out.iterdir()))) == (0, 2)
+    assert code == 0
     student = one.arms["student"]
     for z, name in zip(student.angles(arrays, x), ("text-1", "text-2"), strict=True):
         read = qasm.load(out / f"{name}.qasm")
         assert qasm.fingerprint(read) == qasm.fingerprint(qasm.trained(student.ansatz, z, arrays["theta"]))
+
+
+def test_counts_of_exported_circuits_become_the_classes_that_the_student_says(a_run, told, tmp_path):
+    one, words, out = trained(a_run), ["a text", "other words"], tmp_path / "circuits"
+    assert told("export", a_run, *words, "--qasm", out)[0] == 0
+    facts = json.loads((out / "circuits.json").read_text(encoding="utf-8"))
+    assert (facts["recipe_digest"], facts["classes"]) == (one.recipe.digest(), one.classes)
+    weights, bias, logits = np.array(facts["read_out"]["weights"]), np.array(facts["read_out"]["bias"]), []
+    for circuit, text in zip(facts["circuits"], words, strict=True):
+        read = qasm.load(out / circuit["file"])
+        assert (circuit["text"], circuit["sha256"]) == (text, qasm.fingerprint(read))
+        read.remove_final_measurements()
+        probs = Statevector(read).probabilities()
+        z = [sum(p * (1 - 2 * (b >> q & 1)) for b, p in enumerate(probs)) for q in range(read.num_qubits)]
+        logits.append(z @ weights + bias)
+    exact = one.arms["student"].predict(one.state.arms["student"].arrays, one.columns(words))
+    assert_allclose(softmax(np.array(logits)), exact, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +238,7 @@ def test_circuits_are_written_all_or_none(a_run, told, tmp_path):
     assert [path.name for path in out.iterdir()] == ["text-2.qasm"]
     (out / "text-2.qasm").rmdir()
     assert told("export", a_run, "a text", "another", "--qasm", out)[0] == 0
-    assert sorted(path.name for path in out.iterdir()) == ["text-1.qasm", "text-2.qasm"]
+    assert sorted(path.name for path in out.iterdir()) == ["circuits.json", "text-1.qasm", "text-2.qasm"]
 
 
 def test_a_circuit_that_a_device_cannot_hold_is_not_exported(run_here, told, tmp_path):
