@@ -130,19 +130,33 @@ def listens(link: OwnLink, folder: Path) -> bool:
 
 def end(folder: Path, process: subprocess.Popen[bytes] | None) -> None:
     """End a SuperLink and all that the run started, asked first, then killed; also what outlived its parent."""
-    family = started_for(folder)
-    if process and process.poll() is None:
-        family += psutil.Process(process.pid).children(recursive=True)
-        process.terminate()
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for member in family:
-            with suppress(psutil.NoSuchProcess):
-                member.send_signal(number)
-        psutil.wait_procs(family, timeout=8)
-        family = [*(member for member in family if member.is_running()), *started_for(folder)]
-    if process:
-        process.kill()  # does nothing to one that has ended
-        process.wait()
+    with patient():
+        family = started_for(folder)
+        if process and process.poll() is None:
+            family += psutil.Process(process.pid).children(recursive=True)
+            process.terminate()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for member in family:
+                with suppress(psutil.NoSuchProcess):
+                    member.send_signal(number)
+            psutil.wait_procs(family, timeout=8)
+            family = [*(member for member in family if member.is_running()), *started_for(folder)]
+        if process:
+            process.kill()  # does nothing to one that has ended
+            process.wait()
+
+
+@contextmanager
+def patient() -> Iterator[None]:
+    """Who asks us to stop a second time waits until what we started has ended: it would be left for good."""
+    before = {
+        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def started_for(folder: Path) -> list[psutil.Process]:
