@@ -1,7 +1,7 @@
 """One client: its rows, feature stages, arms and teacher, built once in a process and reused by every visit."""
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -69,6 +69,11 @@ class Participant:
         seed, place = self.seed(r.rounds + 1 if last else assignment.round), site(r, self.number, assignment)
         with closing(executor(r.executor, shots=r.shots, seed=seed, mitigate=r.mitigate, site=place)) as one:
             yield one
+
+    def shots(self) -> AbstractContextManager[Executor]:
+        """The exact engine with as many shots as the recipe's executor has: what differs from it then is noise."""
+        r = self.recipe
+        return closing(executor("shots", shots=r.shots, seed=self.seed(r.rounds + 2)))
 
     def statistics(self, name: str, shared: Arrays) -> Arrays:
         """This client's answer about one stage, from its training rows; an encoder reads no label, so all."""

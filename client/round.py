@@ -18,6 +18,8 @@ from quantum.guidance import Guidance, cross_entropy, divergence
 from recipes.schema import DistilConfig
 from strategies.messages import Answer, Assignment, Report, Score, Tuned
 
+REPETITIONS = 20  # of a score with shots and no other noise
+
 log = logging.getLogger(f"flwr.{__name__}")  # Flower shows its own loggers, and keeps what they say
 
 
@@ -117,7 +119,7 @@ def score(who: Participant, assignment: Assignment) -> Score:
     began = time.monotonic()
     train_rows, test = who.share.train, who.share.test
     x = who.features(test, assignment.shared)
-    accuracy, loss, confusion, exact_loss, shots = {}, {}, {}, {}, 0
+    accuracy, loss, confusion, exact_loss, of_shots, shots = {}, {}, {}, {}, {}, 0
     exact = who.recipe.scored_by == "exact"
     with nullcontext() if exact else who.executor(assignment) as executor:
         for name, arrays in assignment.arms.items():
@@ -127,6 +129,10 @@ def score(who: Participant, assignment: Assignment) -> Score:
             confusion[name] = crossed(test.labels, probs_BK.argmax(1), who.n_classes)
             if executor:
                 exact_loss[name] = cross_entropy(who.arms[name].predict(arrays, x), test.labels)
+            if executor and name == "student":
+                with who.shots() as ideal:
+                    again = (who.arms[name].predict(arrays, x, executor=ideal) for _ in range(REPETITIONS))
+                    of_shots[name] = [cross_entropy(p_BK, test.labels) for p_BK in again]
         if executor and "student" in assignment.arms:  # a twin takes none
             shots = len(x) * (executor.shots or 0)
     vectors = [who.vectors(rows, assignment.shared) for rows in (train_rows, test)] if who.stages else None
@@ -138,6 +144,8 @@ def score(who: Participant, assignment: Assignment) -> Score:
         loss=loss,
         confusion=confusion,
         exact_loss=exact_loss,
+        shot_loss={name: float(np.mean(losses)) for name, losses in of_shots.items()},
+        shot_spread={name: float(np.std(losses, ddof=1)) for name, losses in of_shots.items()},
         majority=majority(train_rows.labels, test.labels),
         head=None if guess is None else float(np.mean(guess == test.labels)),
         logistic=logistic_regression(vectors[0], train_rows.labels, vectors[1], test.labels) if vectors else None,

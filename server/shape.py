@@ -77,7 +77,7 @@ ARM = {
 SCORED = {"confusion": square, **dict.fromkeys(("accuracy", "loss"), number)}
 TESTED = {
     **dict.fromkeys(("examples", "shots"), count),
-    **dict.fromkeys(("accuracy", "loss", "exact_loss"), Each(number)),
+    **dict.fromkeys(("accuracy", "loss", "exact_loss", "shot_loss", "shot_spread"), Each(number)),
 }
 LINES = {  # kind → its shape, and the keys that it must have
     "round": ({**ANY, "round": count, "arms": Each(ARM)}, ("round", "arms")),

@@ -7,13 +7,13 @@ is ours says why it stands where it does. Losses in nats.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import expm1, isfinite, isnan, sqrt
+from math import hypot, isfinite, isnan
 from statistics import fmean, pstdev
 
 from server.record import STUDENT, TWIN, Record, number
 
 Found = str | None
-LARGEST_LOSS = 50.0  # nats; no number of shots tells one probability of e^−50 from another
+CHANCE = 3.0  # standard deviations
 
 
 @dataclass(frozen=True)
@@ -150,25 +150,25 @@ def apart(record: Record) -> Found:
 
 
 def noisy(record: Record) -> Found:
-    """Loss that noise costs, beyond what shots explain.
+    """Loss that noise costs, beyond what shots explain: three standard deviations of the loss with shots alone.
 
-    N shots estimate p with variance p(1 − p)/N, so −ln p̂ lies (1 − p)/(2Np) too high on average and spreads by
-    √((1 − p)/(Np)); with p ≈ e^−L, over R rows, the limit is (e^L − 1)/2N + 2·√((e^L − 1)/NR).
+    Every client says its loss on the executor, and mean and deviation of that with as many shots of the exact circuit.
     """
-    clients = [c for c in record.score.get("clients", {}).values() if STUDENT in (c.get("exact_loss") or {})]
+    clients = [c for c in record.score.get("clients", {}).values() if STUDENT in (c.get("shot_loss") or {})]
     rows = sum(client.get("examples", 0) for client in clients)
     if record.recipe is None or not rows:
         return None
-    exact, measured = (
-        sum(client.get("examples", 0) * number(client.get(key, {}), STUDENT) for client in clients) / rows
-        for key in ("exact_loss", "loss")
-    )
-    if not isfinite(measured) or not 0 <= exact < LARGEST_LOSS:
+    weights = [client.get("examples", 0) / rows for client in clients]
+
+    def each(key: str) -> list[float]:
+        values = [number(client.get(key, {}), STUDENT) for client in clients]
+        return [weight * value for weight, value in zip(weights, values, strict=True)]
+
+    costs = sum(each("loss")) - sum(each("shot_loss"))
+    chance = CHANCE * hypot(*each("shot_spread"))
+    if not costs > chance:  # NaN is no sign
         return None
-    shots, odds = record.recipe.shots, expm1(exact)
-    limit = odds / (2 * shots) + 2 * sqrt(odds / (shots * rows))
-    beyond = measured - exact > limit
-    return f"Noise costs {measured - exact:.3f} nats, {shots} shots explain {limit:.3f}." if beyond else None
+    return f"Noise costs {costs:.3f} nats beyond {record.recipe.shots} shots, of which {chance:.3f} may be chance."
 
 
 def scarce(record: Record) -> Found:

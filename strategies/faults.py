@@ -46,8 +46,9 @@ def unscored(score: Score, arms: Iterable[str]) -> str | None:
             return f"sent no score of {arm}"
         if not (math.isfinite(score.loss[arm]) and math.isfinite(score.accuracy[arm])):
             return f"{arm}: loss is {score.loss[arm]}, accuracy {score.accuracy[arm]}"
-        if not all(map(math.isfinite, score.exact_loss.values())):
-            return f"{arm}: the exact loss is {score.exact_loss}"
+        for name in ("exact_loss", "shot_loss", "shot_spread"):
+            if not all(map(math.isfinite, getattr(score, name).values())):
+                return f"{arm}: the {name.replace('_', ' ')} is {getattr(score, name)}"
         if fault := uncrossed(score.confusion.get(arm), score.examples):
             return f"{arm}: {fault}"
     return None

@@ -99,6 +99,8 @@ class Score:
     shots: int
     seconds: float
     exact_loss: dict[str, float] = field(default_factory=dict)  # as `loss` on the exact engine, where that is another
+    shot_loss: dict[str, float] = field(default_factory=dict)  # and with as many shots of it: their mean,
+    shot_spread: dict[str, float] = field(default_factory=dict)  # and standard deviation over repetitions
 
 
 @dataclass(frozen=True, kw_only=True)

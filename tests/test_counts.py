@@ -101,8 +101,10 @@ def test_a_confusion_matrix_that_is_none_makes_a_score_unusable(matrix):
     assert fault.startswith("student: its confusion matrix ")
 
 
-def test_an_exact_loss_that_is_none_makes_a_score_unusable():
-    assert "exact loss" in unscored(replace(scored_by(0, [[6]]), exact_loss={"student": float("nan")}), ["student"])
+@pytest.mark.parametrize("name", ["exact_loss", "shot_loss", "shot_spread"])
+def test_a_loss_beside_the_executors_that_is_none_makes_a_score_unusable(name):
+    said = unscored(replace(scored_by(0, [[6]]), **{name: {"student": float("nan")}}), ["student"])
+    assert name.replace("_", " ") in said
 
 
 def test_a_client_that_knows_other_classes_than_most_is_left_out():
@@ -164,3 +166,6 @@ def test_scores_through_shots_say_the_exact_loss_too(run_here):
         assert client["exact_loss"].keys() == client["loss"].keys()
         assert client["exact_loss"]["student"] != client["loss"]["student"]
         assert client["exact_loss"]["twin"] == client["loss"]["twin"]
+        assert client["shot_loss"].keys() == client["shot_spread"].keys() == {"student"}
+        assert client["shot_loss"]["student"] > client["exact_loss"]["student"]  # few shots cost
+        assert 0 < client["shot_spread"]["student"] < 0.1

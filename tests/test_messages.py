@@ -30,7 +30,8 @@ SOUND = {bool: st.booleans(), str: st.text(), int: COUNTS, float: FLOATS, float 
 def said(what, known=None):
     """A message of plain values, whatever they are."""
     by_arm = st.dictionaries(ARMS, FLOATS)
-    values = {"arrays": NAMED, "accuracy": by_arm, "loss": by_arm, "exact_loss": by_arm, "terms": by_arm}
+    losses = dict.fromkeys(("loss", "exact_loss", "shot_loss", "shot_spread"), by_arm)
+    values = {"arrays": NAMED, "accuracy": by_arm, **losses, "terms": by_arm}
     values |= {"confusion": st.dictionaries(ARMS, MATRICES), "holds": st.dictionaries(ARMS, COUNTED)}
     values |= {"chosen": st.dictionaries(NAMES, NAMES, max_size=2)}
     values |= {"spend_seconds": st.just(0.0)} | (known or {})

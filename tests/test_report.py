@@ -3,6 +3,7 @@
 import json
 from html.parser import HTMLParser
 from math import isnan
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from server.record import mean, record
 from server.report import FILES, PARTS, lead, report
 from server.run_figures import admitted, of_run
 from server.sheets import sheets
-from server.signs import SIGNS, signs
+from server.signs import SIGNS, noisy, signs
 from strategies.classes import by_class, macro
 
 SMOKE = load("smoke", ["rounds=6", "clients=3"])
@@ -196,7 +197,8 @@ SPOILED = {
     "Loss oscillates": lambda said: every(said, lambda part, n: part.update(reference_loss=0.12 + 0.02 * (n % 2))),
     "Large local-global gap": lambda said: every(said, lambda part, n: part.update(reference_loss=0.9)),
     "Noise above shot error": lambda said: [
-        client.update(exact_loss={"student": 0.3}) for client in said[-2]["clients"].values()
+        client.update(shot_loss={"student": 0.3}, shot_spread={"student": 0.01})
+        for client in said[-2]["clients"].values()
     ],
     "Few rows": lambda said: each(said, lambda visit, *_: visit.update(examples=12)),
 }
@@ -226,9 +228,30 @@ def test_each_sign_shows_where_it_should_and_alone(name, written):
 def test_a_noise_loss_within_shot_error_is_no_sign(written):
     def change(said):
         for client in said[-2]["clients"].values():
-            client["exact_loss"] = {"student": 0.497}
+            client |= {"shot_loss": {"student": client["loss"]["student"] - 0.01}, "shot_spread": {"student": 0.01}}
 
     assert signs(written(change)) == []
+
+
+@pytest.mark.parametrize("shots", [100, 1024])
+@pytest.mark.parametrize("likely", [[0.8] * 400, [0.95] * 360 + [0.02] * 40])
+def test_shots_alone_are_hardly_ever_taken_for_noise(shots, likely, written):
+    """The loss of Jeffreys' estimate, on repeated draws."""
+    draws, seen = np.random.default_rng(0), 0
+
+    def loss():
+        p = (draws.binomial(shots, likely) + 0.5) / (shots + 1)
+        return float(-np.log(p).mean())
+
+    for _ in range(40):
+        ideal = [loss() for _ in range(20)]
+        said = {"loss": loss(), "shot_loss": np.mean(ideal), "shot_spread": np.std(ideal, ddof=1)}
+        record = SimpleNamespace(
+            recipe=SimpleNamespace(shots=shots),
+            score={"clients": {"0": {"examples": 400, **{key: {"student": value} for key, value in said.items()}}}},
+        )
+        seen += noisy(record) is not None
+    assert seen <= 1
 
 
 SHAPES = st.integers(2, 5).flatmap(lambda k: arrays(int, (k, k), elements=st.integers(0, 20)))
