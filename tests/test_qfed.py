@@ -327,10 +327,11 @@ def test_what_would_take_hours_is_refused_with_the_time_unless_told_to_go_on(run
 
 def test_the_bench_of_noise_measures_what_is_missing_and_names_what_cannot_be(finished, monkeypatch):
     folder = finished("student.twin=false")
-    levels = [("shots", 100), ("noisy:nowhere", 100), ("depolarizing:1e-2", 20)]
+    levels = [("shots", 100, 2), ("noisy:nowhere", 100, 0), ("depolarizing:1e-2", 20, 0)]
     results = [json.loads(json.dumps(one)) for one in qfed_noise.measured(folder, levels)]
     assert [len(one["levels"]) for one in results] == [1, 1, 2]
     last = results[-1]
+    assert [one["tuned"] is None for one in last["levels"]] == [False, True]
     assert last["exact"] == rounds_of(folder)[-1]["arms"]["student"]["reference_accuracy"]
     assert load(last["recipe"], last["changes"]).digest() == last["recipe_digest"]
     assert "student.generator.blocks=2" in last["changes"]
@@ -344,13 +345,13 @@ def test_the_bench_of_noise_measures_what_is_missing_and_names_what_cannot_be(fi
 
 def test_the_table_of_noise_shows_accuracy_and_points_lost():
     found = {"executor": "shots", "steps": 0, "tuned": None, "seconds": 3.2}
-    levels = [found | {"shots": 10**4, "accuracy": 0.1134}, found | {"shots": 10**7, "accuracy": 0.8413}]
+    levels = [found | {"shots": 10**4, "accuracy": 0.1134, "tuned": 0.21}, found | {"shots": 10**7, "accuracy": 0.8413}]
     text = markdown(qfed_noise.table({"exact": 0.8426, "levels": levels}))
-    assert "| exact |  | 84.26% |  |  |" in text
-    assert "| shots | 10,000 | 11.34% | 72.9 | 3 |" in text
-    assert "| shots | 10,000,000 | 84.13% | 0.1 | 3 |" in text
+    assert "| exact |  | 84.26% |  |  |  |  |" in text
+    assert "| shots | 10,000 | 11.34% | 72.9 | 21.00% | 63.3 | 3 |" in text
+    assert "| shots | 10,000,000 | 84.13% | 0.1 |  |  | 3 |" in text
 
 
 def test_every_level_of_the_bench_is_an_executor():
-    assert {("shots", 10**power) for power in (4, 5, 6, 7)} < set(qfed_noise.LEVELS)
-    assert {split_executor(level)[0] for level, _ in qfed_noise.LEVELS} == {"shots", "depolarizing", "noisy"}
+    assert {("shots", 10**power, qfed_noise.STEPS) for power in (4, 5, 6, 7)} < set(qfed_noise.LEVELS)
+    assert {split_executor(level)[0] for level, *_ in qfed_noise.LEVELS} == {"shots", "depolarizing", "noisy"}
