@@ -221,11 +221,16 @@ def export(
         raise InputError("a text or --device is for circuits: say --qasm FOLDER too")
     from server.export import export as written
 
-    for one in written(run):
+    networks = written(run)
+    for one in networks:
         typer.echo(
             f"{', '.join(str(run / 'export' / file) for file in one.files)}: {one.target}, {one.parameters:,} weights, "
-            f"{one.accuracy:.2%} of {one.rows:,} rows right, as in the ledger; ran without anything quantum"
+            f"{one.accuracy:.2%} of {one.rows:,} rows right{', as in the ledger' * (len(networks) == 1)}; "
+            f"ran without anything quantum"
         )
+    if len(networks) > 1:
+        mean = sum(one.accuracy for one in networks) / len(networks)
+        typer.echo(f"{mean:.2%}: mean of {len(networks)} networks, as in the ledger")
 
 
 @command.command()

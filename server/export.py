@@ -1,12 +1,15 @@
 """`qflock export RUN`: the trained network as files, and the proof that they are it and need nothing quantum.
 
-The proof is a process of its own, isolated from our folders, that has PyTorch, the exported file and the server's rows.
+The proof is a process of its own, isolated from our folders, that has PyTorch, safetensors, the two files and the rows
+that the ledger has numbers of: the server's, and every client's test rows.
 """
 
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import isclose
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -15,29 +18,36 @@ from typing import Any
 import numpy as np
 
 from data.corpus import load
-from data.split import deal
+from data.split import Rows, deal
 from data.whole import write_whole
 from quantum.arms import student
 from recipes.schema import UNSTAGED
 from recipes.section import InputError
 from server.checkpoint import newest
-from server.outcome import Outcome, outcome
+from server.outcome import outcome
 from strategies.failure import RunFailedError
 
 ARM = "student"
 CHECK = """
 import json, sys
 import numpy as np, torch
+from safetensors.torch import load_file
 torch.set_num_threads(1)
-network, rows = torch.jit.load(sys.argv[1]), np.load(sys.argv[2])
-with torch.no_grad():
-    logits = torch.cat([network(part.float() / 255) for part in torch.from_numpy(rows["images"]).split(1000)])
-labels = torch.from_numpy(rows["labels"])
-loss = float(torch.nn.functional.cross_entropy(logits.double(), labels))
+weights, network = load_file(sys.argv[1]), torch.jit.load(sys.argv[2])
+whole = network.state_dict()
+same = weights.keys() == whole.keys() and all(torch.equal(weights[name], whole[name]) for name in whole)
+worth = []
+for rows in map(np.load, sys.argv[3:]):
+    labels = torch.from_numpy(rows["labels"])
+    with torch.no_grad():
+        logits = torch.cat([network(part.float() / 255) for part in torch.from_numpy(rows["images"]).split(1000)])
+    own = logits.double().softmax(1).gather(1, labels[:, None]).clamp_min(1e-12)  # as a ledger's losses are
+    worth.append([float((logits.argmax(1) == labels).double().mean()), float(-own.log().mean())])
 modules = sorted({name.partition(".")[0] for name in sys.modules})
-print(json.dumps({"correct": int((logits.argmax(1) == labels).sum()), "loss": loss, "modules": modules}))
+print(json.dumps({"same": same, "worth": worth, "modules": modules}))
 """
 QUANTUM = ("quantum", "qiskit", "qiskit_aer", "qiskit_ibm_runtime")
+Worth = tuple[float, float]  # accuracy, and loss in nats
 
 
 @dataclass(frozen=True)
@@ -62,45 +72,57 @@ def export(folder: Path) -> list[Exported]:
     state = newest(folder, found.recipe.digest())
     if state is None:
         raise InputError(f"{folder} has no checkpoint, so its arrays are lost: run it again")
+    from quantum.export import write
+
     home = folder / "export"
     home.mkdir(exist_ok=True)
-    corpus = load(found.recipe.data, found.recipe.seed)
-    rows = deal(corpus, found.recipe.data, found.recipe.clients, found.recipe.seed).reference
-    generator, exported = found.recipe.student.generator, []
+    corpus, recipe = load(found.recipe.data, found.recipe.seed), found.recipe
+    dealt = deal(corpus, recipe.data, recipe.clients, recipe.seed)
+    generator, scores = recipe.student.generator, found.score["clients"]
+    exported: list[Exported] = []
+    trained = generator.targets or (generator.target,) * recipe.clients
     for name in generator.named():
-        owner = generator.targets.index(name) if generator.targets else 0
-        exported.append(one(student(found.recipe.student, 10, owner), state.arms[ARM].arrays, home, rows))
-    agree(found, exported)
-    facts = {"schema": 1, "recipe_digest": found.recipe.digest(), "networks": [asdict(each) for each in exported]}
+        owners = [client for client, target in enumerate(trained) if target == name]
+        held = {client: dealt.shares[client].test for client in owners if str(client) in scores}
+        model: Any = student(recipe.student, 10, owners[0])
+        files = write(model, state.arms[ARM].arrays, home)
+        whole, *each = proved(files, [dealt.reference, *held.values()])
+        for client, worth in zip(held, each, strict=True):
+            said = scores[str(client)]
+            agree(f"{model.target} on client {client}'s test rows", worth, (said["accuracy"][ARM], said["loss"][ARM]))
+        names = tuple(file.name for file in files)
+        exported.append(Exported(model.target, model.size, names, len(dealt.reference), *whole))
+    ours = fmean(one.accuracy for one in exported), fmean(one.loss for one in exported)
+    last = [found.trace(ARM, f"reference_{key}")[-1] for key in ("accuracy", "loss")]
+    agree(f"{', '.join(one.target for one in exported)} on the server's rows", ours, (last[0], last[1]))
+    facts = {"schema": 1, "recipe_digest": recipe.digest(), "networks": [asdict(one) for one in exported]}
     write_whole(home / "export.json", (json.dumps(facts, indent=1) + "\n").encode())
     return exported
 
 
-def one(model: Any, arrays: Any, home: Path, rows: Any) -> Exported:
-    """One network, written and measured without us."""
-    from quantum.export import write
-
-    files = write(model, arrays, home)
+def proved(files: Sequence[Path], parts: Sequence[Rows]) -> list[Worth]:
+    """What the files of one network are worth on each part of the rows, without us."""
     with TemporaryDirectory() as elsewhere:
-        kept = Path(elsewhere) / "rows.npz"
-        np.savez(kept, images=rows.images, labels=rows.labels)
-        words = [sys.executable, "-I", "-c", CHECK, str(files[-1].absolute()), str(kept)]
+        kept = [Path(elsewhere) / f"{place}.npz" for place in range(len(parts))]
+        for path, rows in zip(kept, parts, strict=True):
+            np.savez(path, images=rows.raw, labels=rows.labels)
+        words = [sys.executable, "-I", "-c", CHECK, *(str(file.absolute()) for file in files), *map(str, kept)]
         ran = subprocess.run(words, cwd=elsewhere, capture_output=True, text=True, check=False)
+    weights, network = files
     if ran.returncode:
-        raise RunFailedError(f"{files[-1]} does not run by itself: {ran.stderr.strip().splitlines()[-1]}")
+        raise RunFailedError(f"{network} does not run by itself: {ran.stderr.strip().splitlines()[-1]}")
     said = json.loads(ran.stdout.splitlines()[-1])
     if needed := sorted(set(QUANTUM) & set(said["modules"])):
-        raise RunFailedError(f"{files[-1]} loads {', '.join(needed)}, so it is not classical")
-    accuracy = said["correct"] / len(rows)
-    return Exported(model.target, model.size, tuple(file.name for file in files), len(rows), accuracy, said["loss"])
+        raise RunFailedError(f"{network} loads {', '.join(needed)}, so it is not classical")
+    if not said["same"]:
+        raise RunFailedError(f"{weights} does not hold the weights of {network}: export it again")
+    return [(accuracy, loss) for accuracy, loss in said["worth"]]
 
 
-def agree(found: Outcome, exported: list[Exported]) -> None:
-    """The last round's accuracy in the ledger is that of the files, or they are not the trained network."""
-    theirs = found.trace(ARM, "reference_accuracy")[-1]
-    ours = fmean(each.accuracy for each in exported)
-    if abs(ours - theirs) > 1e-9:
+def agree(what: str, ours: Worth, theirs: Worth) -> None:
+    """Accuracy and loss in the ledger are those of the files, or they are not the trained network."""
+    if abs(ours[0] - theirs[0]) > 1e-9 or not isclose(ours[1], theirs[1], rel_tol=1e-5):
         raise RunFailedError(
-            f"the exported network is right in {ours:.4%} of the server's rows and the ledger says {theirs:.4%}: "
-            f"it is not the trained one"
+            f"the exported {what}: {ours[0]:.4%} right at a loss of {ours[1]:.6f}, and the ledger says {theirs[0]:.4%} "
+            f"and {theirs[1]:.6f}: it is not the trained one"
         )

@@ -144,12 +144,47 @@ def test_an_export_is_the_trained_network_and_needs_nothing_quantum(finished):
     assert json.loads((folder / "export" / "export.json").read_text())["networks"][0]["accuracy"] == found.accuracy
 
 
-def test_an_export_that_is_not_the_trained_network_is_refused(finished, monkeypatch):
+def edited(folder, kind, change):
+    """The ledger, its last line of a kind changed in place."""
+    found = lines(folder)
+    change(next(line for line in reversed(found) if line["kind"] == kind))
+    (folder / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in found))
+
+
+@pytest.mark.parametrize(("key", "by"), [("reference_accuracy", 1e-3), ("reference_loss", 1e-4)])
+def test_an_export_whose_accuracy_or_loss_is_not_that_of_the_ledger_is_refused(key, by, finished):
     folder = finished("student.twin=false")
-    ledger = (folder / "rounds.jsonl").read_text()
-    (folder / "rounds.jsonl").write_text(ledger.replace('"reference_accuracy": 0.', '"reference_accuracy": 0.9'))
-    with pytest.raises(RunFailedError, match="it is not the trained one"):
+    edited(folder, "round", lambda line: line["arms"]["student"].update({key: line["arms"]["student"][key] + by}))
+    with pytest.raises(RunFailedError, match=r"digits on the server's rows: .* it is not the trained one"):
         export(folder)
+
+
+def test_every_network_of_an_export_is_held_against_its_clients_scores_so_that_errors_cannot_cancel(finished, told):
+    folder = finished(RUNS["a network a client"])
+    code, said = told("export", folder)
+    assert code == 0
+    assert said.count("as in the ledger") == 1
+    accuracy = rounds_of(folder)[-1]["arms"]["student"]["reference_accuracy"]
+    assert said.endswith(f"{accuracy:.2%}: mean of 2 networks, as in the ledger\n")
+    edited(folder, "score", lambda line: line["clients"]["1"]["loss"].update(student=2.0))
+    with pytest.raises(RunFailedError, match=r"digits-small on client 1's test rows: .* and 2\.0+: it is not the"):
+        export(folder)
+
+
+def test_safetensors_that_are_not_the_scripted_network_are_refused(finished, monkeypatch):
+    from safetensors.torch import save_file
+
+    def zeros(state, path, metadata):
+        save_file({name: part * 0 for name, part in state.items()}, path, metadata)
+
+    folder = finished("student.twin=false")
+    monkeypatch.setattr("quantum.export.save_file", zeros)
+    with pytest.raises(RunFailedError, match=r"digits\.safetensors does not hold the weights of .*digits\.pt"):
+        export(folder)
+
+
+def test_an_export_that_does_not_run_by_itself_is_refused(finished, monkeypatch):
+    folder = finished("student.twin=false")
     monkeypatch.setattr(
         exporting, "CHECK", f"import sys; sys.path.insert(0, {str(exporting.__file__)!r})\nimport nothing"
     )
