@@ -17,6 +17,7 @@ from recipes.executor import split_executor
 from recipes.schema import MINIBATCHED, UNSTAGED, GeneratorConfig, Recipe, TeacherConfig
 from server.price import most_evaluations, price, rows_of
 from server.ready import SHAPES, models, ready
+from server.summary import itself
 from strategies.wire import count_bytes
 from teacher.models import at_hand
 from teacher.size import adapter_bytes, most_ranks
@@ -66,7 +67,7 @@ def priced(recipe: Recipe) -> Table:
         table.add_row("QPU", str(price(recipe)))
     stages = ", and the feature stages once" if staged else ""
     adapters = f"; {federating(recipe, n_classes)}" if recipe.teacher.tunes(1) else ""
-    table.add_row("bytes up", f"{up:,} a client and round, {up * fits:,} in all{stages}{adapters}")
+    table.add_row("bytes up", f"{up:,} a client and round{itself(recipe)}, {up * fits:,} in all{stages}{adapters}")
     slower = "" if recipe.executor == "exact" else f"; {recipe.executor} comes on top of it"
     took = START_SECONDS + seconds + recipe.rounds * 0.3
     before = ", texts encoded and teachers tuned already" if staged else ""  # nobody knows how fast a machine reads

@@ -6,7 +6,7 @@ from server.ledger import Line, newest
 from server.page import Column, Sheet
 from server.record import STUDENT, TWIN, Record, mean, number, total
 from server.run_figures import admitted, class_names
-from server.summary import ALONE
+from server.summary import ALONE, sent
 from strategies.classes import by_class, macro
 
 
@@ -185,4 +185,6 @@ def costs(known: Record) -> Sheet:
     title = (
         "seconds: of the server's clock; clients' and tuning: of all clients together, tuning LLMs apart from the rest"
     )
-    return Sheet("costs", title, columns, rows)
+    recipe = known.recipe
+    said = [f"{arm}: {words}" for arm in known.arms if recipe and (words := sent(arm, known.rounds, recipe))]
+    return Sheet("costs", "; ".join([title, *said]), columns, rows)

@@ -20,6 +20,7 @@ LEGEND = {
 }
 CHANCE = "one run: a difference in `all` of less than about {:.1%} is chance"
 
+FLOAT = 4  # bytes of a number that a generator or a network sends
 TERMS = {"ce": "CE", "kl": "KL", "js": "JS"}  # nats, of what was minimised
 
 
@@ -39,7 +40,8 @@ def summary(folder: Path) -> Group:
     total = sum(found["examples"] for found in score["clients"].values())
     values = [score["arms"][name]["accuracy"] for name in names] + [score[name] for name in alone]
     table.add_row("all", str(total), *cells(values), "", style="bold")
-    costs = [cost(name, rounds) for name in names]
+    recipe = load(str(folder / "recipe.yaml"))
+    costs = [" · ".join(filter(None, (cost(name, rounds), sent(name, rounds, recipe)))) for name in names]
     if scored := sum(found.get("shots", 0) for found in score["clients"].values()):
         costs.append(f"the scores: {scored:,} shots")
     up, down = (sum(line.get(key, 0) for line in ledger) for key in ("bytes_up", "bytes_down"))
@@ -48,7 +50,7 @@ def summary(folder: Path) -> Group:
         table,
         Text(legend([*alone, "admitted"], total), style="dim"),
         *(Text(line) for line in costs),
-        *learned(rounds, load(str(folder / "recipe.yaml"))),
+        *learned(rounds, recipe),
         Text(f"bytes: {up:,} up, {down:,} down, features and {len(rounds)} rounds together · {seconds:.0f} s"),
     )
 
@@ -88,6 +90,25 @@ def cost(name: str, rounds: list[Line]) -> str:
     shots = sum(client["shots"] for client in clients)
     spent = f"{shots:,} shots" if shots else "exact, no shots"
     return f"{name}: {len(clients)} fits, {evaluations:,} evaluations, {spent}{minimised(name, rounds)}"
+
+
+def sent(name: str, rounds: list[Line], recipe: Recipe) -> str:
+    """Bytes that a generator's fit sends up, beside those of what it writes; nothing of other students."""
+    sizes = [line["arms"][name].get("parameters") for line in rounds if name in line["arms"]]
+    beside = itself(recipe)
+    return f"{FLOAT * sizes[-1]:,} bytes up a fit{beside}" if beside and sizes and sizes[-1] else ""
+
+
+def itself(recipe: Recipe) -> str:
+    """The bytes that a client would send of the network that a generator writes; nothing of other students."""
+    config = recipe.student.generator
+    if recipe.student.kind != "generator" or config.by in ("small", "full"):
+        return ""
+    from quantum.targets import weights_of
+
+    named = config.named()
+    what = "the network itself" if len(named) == 1 else "the largest network itself"
+    return f" ({what}: {FLOAT * max(map(weights_of, named)):,}{' an arm' * recipe.student.twin})"
 
 
 def minimised(name: str, rounds: list[Line]) -> str:

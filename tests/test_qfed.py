@@ -1,11 +1,13 @@
 """QFed in a federation: one recipe end to end, what its keys do, what it refuses, and the network it leaves."""
 
 import json
+from dataclasses import replace
 from statistics import fmean
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from rich.console import Console
 
 from bench import qfed_noise
 from bench.tables import TABLES
@@ -23,6 +25,8 @@ from server.ledger import lines, untimed
 from server.noise import noise, table
 from server.plan import priced
 from server.ready import ready
+from server.record import record
+from server.sheets import costs
 from server.summary import summary
 from server.tables import markdown
 from strategies.aggregation import aggregate
@@ -114,6 +118,30 @@ def test_the_papers_instance_sends_5988_bytes_a_client_and_the_network_itself_26
     whole = load("qfed-fashion", ["student.twin=false", "student.generator.by=full"])
     found = [arms(one.student, 10)["student"].initial(0) for one in (recipe, whole)]
     assert [sum(array.nbytes for array in arrays.values()) for arrays in found] == [5988, 26760]
+
+
+def test_the_bytes_of_a_generator_are_shown_beside_those_of_the_network_itself(run_of, tmp_path):
+    beside = "5,988 bytes up a fit (the network itself: 26,760)"
+    recipe = load("qfed-fashion", ["student.twin=false"])
+    folder = run_of(tmp_path / "run", recipe, {"student": 0.8}, parameters=1497, shots=lambda _: 0)
+    assert beside in costs(record(folder)).caption
+    bare = replace(recipe, student=replace(recipe.student, generator=replace(recipe.student.generator, by="full")))
+    assert "itself" not in costs(record(run_of(tmp_path / "full", bare, {"student": 0.8}, parameters=6690))).caption
+
+
+def test_a_plan_and_a_summary_say_what_the_network_itself_would_send(finished):
+    folder = finished()
+    assert said_by(priced(from_run_config(config_of()))).count("(the network itself: 13,080 an arm)") == 1
+    assert said_by(summary(folder)).count("1,556 bytes up a fit (the network itself: 13,080 an arm)") == 2
+    several = config_of(f"{RUNS['a network a client']} student.twin=false")
+    assert "(the largest network itself: 13,080)" in said_by(priced(from_run_config(several)))
+
+
+def said_by(drawn):
+    console = Console(width=300)
+    with console.capture() as said:
+        console.print(drawn)
+    return said.get()
 
 
 def test_the_reference_of_several_networks_is_their_mean(finished):
