@@ -38,12 +38,11 @@ def priced(recipe: Recipe) -> Table:
     if recipe.student.kind in MINIBATCHED:
         rows, _ = rows_of(recipe)
     most = most_evaluations(recipe)
-    fits = recipe.rounds * recipe.clients
-    seconds, up = 0.0, 0
+    n_fits, seconds, up = fits(recipe), 0.0, 0
     for name, model in arms.items():
         arrays = model.initial(recipe.seed)
         up += count_bytes(arrays)
-        seconds += timed(recipe, model, rows, n_classes) * most * fits
+        seconds += timed(recipe, model, rows, n_classes) * most * n_fits
         table.add_row(name, f"{model.name}, {model.parameters:,} parameters, {count_bytes(arrays):,} bytes")
         for what, said in details(recipe, model):
             table.add_row(what, said)
@@ -67,12 +66,18 @@ def priced(recipe: Recipe) -> Table:
         table.add_row("QPU", str(price(recipe)))
     stages = ", and the feature stages once" if staged else ""
     adapters = f"; {federating(recipe, n_classes)}" if recipe.teacher.tunes(1) else ""
-    table.add_row("bytes up", f"{up:,} a client and round{itself(recipe)}, {up * fits:,} in all{stages}{adapters}")
+    table.add_row("bytes up", f"{up:,} a client and round{itself(recipe)}, {up * n_fits:,} in all{stages}{adapters}")
     slower = "" if recipe.executor == "exact" else f"; {recipe.executor} comes on top of it"
     took = START_SECONDS + seconds + recipe.rounds * 0.3
     before = ", texts encoded and teachers tuned already" if staged else ""  # nobody knows how fast a machine reads
     table.add_row("time", f"about {took:.0f} s here on the exact engine{before}{slower}")
     return table
+
+
+def fits(recipe: Recipe) -> int:
+    """How often an arm is fitted; where a rule invites, by all clients in round 1 and then by those that it takes."""
+    later = recipe.select.takes(recipe.clients) if recipe.select.rules == "invite" else recipe.clients
+    return recipe.clients + (recipe.rounds - 1) * later
 
 
 def details(recipe: Recipe, model: Student) -> Iterator[tuple[str, str]]:
@@ -148,13 +153,12 @@ def circuit(recipe: Recipe, model: CircuitStudent) -> str:
 
 def spends(recipe: Recipe, rows: int, most: int) -> str:
     """Circuits and shots at most, of the student's arm; the twin has none."""
-    fits = recipe.rounds * recipe.clients
-    first, last = recipe.optimiser.budget, most
+    n_fits, first, last = fits(recipe), recipe.optimiser.budget, most
     each = f"{first}" if first == last else f"{first} growing to {last} at most"
-    evaluations = f"{each} evaluations a client and round ({recipe.optimiser.kind}), at most {last * fits:,} an arm"
+    evaluations = f"{each} evaluations a client and round ({recipe.optimiser.kind}), at most {last * n_fits:,} an arm"
     if recipe.executor == "exact":
         return f"{evaluations}, exact: 0 shots, 0 QPU seconds"
-    circuits = last * fits * rows + (recipe.clients * rows // 3 if recipe.scored_by == "executor" else 0)
+    circuits = last * n_fits * rows + (recipe.clients * rows // 3 if recipe.scored_by == "executor" else 0)
     return (
         f"{evaluations}; on {recipe.executor} × about {rows} rows: at most {circuits:,} circuits × {recipe.shots:,} "
         f"shots = {circuits * recipe.shots:,} shots"
@@ -206,8 +210,10 @@ def federating(recipe: Recipe, n_classes: int) -> str:
         return f"adapters in {t.rounds} of the rounds, of a size known once {t.model} is here"
     first, *later = (adapter_bytes(t, n_classes, rank) for rank in growing(t, recipe.clients))
     whole = recipe.clients * (first + sum(later[:-1]))
+    most = "at most " * (recipe.select.rules == "invite")  # arms may invite others than each other
     return (
-        f"adapters of {first:,} a client in round 1, at most {max(later):,} back and from round 2 on, {whole:,} in all"
+        f"adapters of {first:,} a client in round 1, at most {max(later):,} back and from round 2 on, "
+        f"{most}{whole:,} in all"
     )
 
 

@@ -1,10 +1,13 @@
 """What `qflock plan` says of teachers, regulation, averages and the end."""
 
 import pytest
+from rich.console import Console
 
 from quantum.arms import student
-from recipes.load import load
-from server.plan import averaging, regulation, stopping, teaching, writes
+from recipes.load import from_run_config, load
+from server.ledger import lines
+from server.plan import averaging, fits, priced, regulation, stopping, teaching, writes
+from strategies.selection import SELECTORS
 
 SAID = {
     (): (
@@ -58,6 +61,28 @@ def test_a_learning_rate_that_leaves_no_number_is_one_line_which_names_what_to_l
     assert said.splitlines()[-1].startswith("error: the loss is nan in epoch 1 of a fit")
     assert said.endswith(f"; lower {keys}\n")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("rules", ["invite", "admit"])
+@pytest.mark.parametrize("by", SELECTORS)
+def test_the_bytes_and_evaluations_of_a_plan_are_those_of_the_run_also_where_a_rule_invites(by, rules, run_here):
+    changes = "clients=3 rounds=3 student.generator.by=hash student.twin=false optimiser.epochs=1 optimiser.batch=64 "
+    config = {"recipe": "qfed-digits", "override": f"{changes}select.by={by} select.rules={rules}"}
+    recipe = from_run_config(config)
+    rounds = [line for line in lines(run_here("run", config, 3)) if line["kind"] == "round"]
+    visits = [said for line in rounds for said in line["arms"]["student"]["clients"].values()]
+    assert len(visits) == (3 + 2 * 2 if rules == "invite" and by != "everyone" else 9)
+    console = Console(width=300)
+    with console.capture() as said:
+        console.print(priced(recipe))
+    evaluations = sum(visit["evaluations"] for visit in visits)
+    assert f"at most {evaluations:,} an arm" in said.get()
+    assert f" {sum(line['bytes_up'] for line in rounds):,} in all" in said.get()
+
+
+def test_a_plan_of_qfed_scale_counts_one_client_of_five_from_round_2_on():
+    said = ["clients=5", "select.by=uniform", "select.rules=invite", "select.percent=20", "student.twin=false"]
+    assert fits(load("qfed-scale", said)) == 5 + 19 * 1
 
 
 def words(changes):
