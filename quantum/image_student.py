@@ -93,9 +93,9 @@ class ImageStudent:
 
     @cached_property
     def network(self) -> torch.nn.Module:
-        """The target without weights of its own."""
+        """The target without weights of its own; also a fit sees it as a prediction does."""
         with torch.device("meta"):
-            return TARGETS[self.target].build()
+            return TARGETS[self.target].build().eval()
 
     @cached_property
     def _shapes(self) -> dict[str, tuple[int, ...]]:

@@ -1,7 +1,8 @@
 """Classical networks whose weights a generator writes, by name; what is left after training is one of these.
 
 The counts of `cnn` (6,690) and `vgg` (285,226) are those of Quantum-Train's public code, which has no activations.
-A target has no buffers: running statistics are not written by anybody, so `resnet` normalises each image by itself.
+A target has no buffers: running statistics are not written by anybody, so `resnet` normalises each image by itself. Nor
+has it layers that draw numbers, or one parameter in two places.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from recipes.section import RecipeError
 Shape = tuple[int, int, int]  # channels, height, width
 GREY, COLOUR, DIGIT = (1, 28, 28), (3, 32, 32), (1, 8, 8)
 CLASSES = 10
+CHANCE = (nn.modules.dropout._DropoutNd, nn.RReLU, nn.FractionalMaxPool2d)  # the first is of every kind of Dropout
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,25 @@ def resnet() -> nn.Module:
 
 
 def shapes(network: nn.Module, name: str) -> dict[str, tuple[int, ...]]:
-    """Parameter → shape, in the order in which a generator writes them; refuses a network that has buffers."""
+    """Parameter → shape, in the order in which a generator writes; refuses a network that these do not determine."""
     for buffer, _ in network.named_buffers():
         raise RecipeError(
             f"target {name} has the buffer {buffer}, which no generator writes; use layers without running "
             f"statistics, such as GroupNorm"
         )
+    for place, module in network.named_modules():
+        if isinstance(module, CHANCE):
+            raise RecipeError(
+                f"target {name} has the layer {place}, a {type(module).__name__}: it draws numbers, so that the same "
+                f"weights answer otherwise every time; leave it out"
+            )
+    first: dict[nn.Parameter, str] = {}
+    for key, parameter in network.named_parameters(remove_duplicate=False):
+        if first.setdefault(parameter, key) != key:
+            raise RecipeError(
+                f"target {name} has one parameter as {first[parameter]} and as {key}, and a generator writes every "
+                f"weight once; give both layers parameters of their own"
+            )
     return {key: tuple(parameter.shape) for key, parameter in network.named_parameters()}
 
 

@@ -119,6 +119,58 @@ def test_a_target_with_running_statistics_is_refused_before_training(monkeypatch
         check(GeneratorConfig(), (1, 28, 28))
 
 
+def tied():
+    """Two layers with one weight."""
+    one, other = nn.Linear(784, 784), nn.Linear(784, 784)
+    other.weight = one.weight
+    return nn.Sequential(nn.Flatten(), one, other, nn.Linear(784, 10))
+
+
+UNDETERMINED = {
+    "dropout": (
+        lambda: nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(784, 10)),
+        "target cnn has the layer 1, a Dropout: it draws numbers, so that the same weights answer otherwise every time",
+    ),
+    "dropout of channels": (
+        lambda: nn.Sequential(nn.Sequential(nn.Dropout2d(), nn.Flatten()), nn.Linear(784, 10)),
+        "has the layer 0.0, a Dropout2d",
+    ),
+    "slopes at random": (lambda: nn.Sequential(nn.RReLU(), nn.Flatten(), nn.Linear(784, 10)), "layer 0, a RReLU"),
+    "tied weights": (tied, "target cnn has one parameter as 1.weight and as 2.weight, and a generator writes every"),
+}
+
+
+@pytest.mark.parametrize(("build", "line"), UNDETERMINED.values(), ids=UNDETERMINED)
+def test_a_target_that_its_written_weights_do_not_determine_is_refused_before_training(build, line, monkeypatch):
+    monkeypatch.setitem(targets.TARGETS, "cnn", targets.Target((1, 28, 28), build))
+    with pytest.raises(RecipeError) as error:
+        check(GeneratorConfig(), (1, 28, 28))
+    assert line in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_prediction_is_that_of_a_network_which_no_longer_trains(monkeypatch):
+    def build():
+        return nn.Sequential(nn.Flatten(), Doubled(), nn.Linear(64, 10))
+
+    monkeypatch.setitem(targets.TARGETS, "digits", targets.Target((1, 8, 8), build))
+    found = one("full")
+    arrays = found.initial(0)
+    network = build().eval()
+    network.load_state_dict(found.trained(arrays))
+    with torch.no_grad():
+        logits = network(torch.from_numpy(X[:20]).float() / 255)
+    assert_allclose(found.predict(arrays, X[:20]), torch.softmax(logits, 1), atol=1e-6)
+
+
+class Doubled(nn.Module):
+    """Says another thing in training."""
+
+    def forward(self, x):
+        """Twice as much."""
+        return 2 * x if self.training else x
+
+
 @pytest.mark.parametrize("by", ["circuit", "hash", "low-rank"])
 def test_one_basis_state_has_no_effect_and_is_refused_two_have_one(by):
     with pytest.raises(RecipeError, match=r"chunk is 3270; one basis state .* at most 3269"):
