@@ -43,7 +43,7 @@ class Row:
     accuracy: Estimate
     loss: float | None  # as what follows, means over seeds
     evaluations: float | None
-    bytes: float
+    bytes: float  # as the seconds, of the whole run, which carries and times all arms at once
     seconds: float
 
 

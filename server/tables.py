@@ -14,8 +14,13 @@ from rich.text import Text
 from server.compare import Comparison, between, points, reading
 from server.statistics import LEVEL, Estimate
 
-LABEL, WIDE, PIPED = 20, 120, 200  # characters: a label's least; a console's for costs too; of what is no console
-COSTS = ("loss", "evaluations", "bytes", "seconds")
+LABEL, WIDE, PIPED = 20, 140, 200  # characters: a label's least; a console's for costs too; of what is no console
+COSTS = (
+    "loss",
+    "evaluations",
+    "bytes\nof the run",
+    "seconds\nof the run",
+)  # a visit carries and times all arms at once
 
 
 def tables(comparison: Comparison, *, narrow: bool = False) -> list[Table]:
@@ -92,7 +97,9 @@ def as_csv(comparison: Comparison) -> str:
     heads = ("kind", "recipe", "arm", "seeds", "mean", "low", "high", "t_low", "t_high", "detectable")
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
-    out.writerow([*heads, "reference_loss", "evaluations", "bytes", "seconds", "parameters", "won", "lost", "reading"])
+    out.writerow(
+        [*heads, "reference_loss", "evaluations", "run_bytes", "run_seconds", "parameters", "won", "lost", "reading"]
+    )
     for row in comparison.rows:
         found = row.accuracy
         ends = [*(found.interval or ("", "")), "", "", ""]

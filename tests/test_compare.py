@@ -160,6 +160,19 @@ def test_csv_markdown_and_png_hold_every_group_and_arm(outcomes, tmp_path):
     assert (tmp_path / "compare.md").read_text() == text
 
 
+def test_bytes_and_seconds_are_said_to_be_the_whole_runs_which_has_several_arms(outcomes):
+    comparison = compare(outcomes[:5])
+    student, twin = comparison.rows[:2]
+    assert (student.arm, twin.arm) == ("student", "twin")
+    assert (student.bytes, student.seconds) == (twin.bytes, twin.seconds)
+    assert "| evaluations | bytes of the run | seconds of the run |" in as_markdown(comparison)
+    assert {"run_bytes", "run_seconds"} < set(as_csv(comparison).splitlines()[0].split(","))
+    console = Console(width=140, file=io.StringIO())
+    console.print(terminal(comparison, 140))
+    assert console.file.getvalue().count("of the run") == 2
+    assert "…" not in console.file.getvalue()
+
+
 def test_the_page_of_a_comparison_has_its_tables_curves_and_wins(outcomes):
     comparison = compare(outcomes)
     text = as_html(comparison)
