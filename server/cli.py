@@ -240,7 +240,14 @@ def noise(
         list[str] | None,
         typer.Option(help="an executor, such as shots or noisy:guadalupe; else shots and depolarizing"),
     ] = None,
-    shots: Annotated[int, typer.Option(min=1, help="of every run of the circuit")] = 10_000,
+    shots: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="of every run of the circuit; else 10,000, and 10,000,000 for depolarizing and noisy: a density "
+            "matrix costs the same for any number, and few would themselves be most of the noise",
+        ),
+    ] = None,
     steps: Annotated[int, typer.Option(min=0, help="of fine-tuning under the noise")] = 0,
     go_on: Annotated[bool, typer.Option("--go-on", help="also do what is expected to take hours")] = False,
 ) -> None:

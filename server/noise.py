@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -36,8 +37,10 @@ from server.outcome import outcome
 
 LEVELS = ("shots", "depolarizing:1e-4", "depolarizing:1e-3", "depolarizing:1e-2")  # a device is asked for by name
 LONGEST = 1800.0  # seconds in all
+SHOTS, MANY = 10_000, 10_000_000  # the second, of a density matrix, which any number costs the same, is hardly noise
 FEW = 50  # shots that are timed where each costs the same
-NARROW, SHALLOW = 6, 2  # qubits and blocks of a density matrix that is timed; a qubit more costs four times as much
+TURNS = 5  # calls that are timed
+NARROW, SHALLOW = 8, 2  # qubits and blocks of a density matrix that is timed; a qubit more costs four times as much
 PAID = ("ibm", "ibm-local")
 ARM = "student"
 FILE, SCHEMA = "noise.json", 2
@@ -75,12 +78,15 @@ def noise(
     folder: Path,
     levels: Sequence[str],
     *,
-    shots: int,
+    shots: int | None,
     steps: int,
     go_on: bool,
     say: Callable[[str], None] = lambda _: None,
 ) -> Measured:
-    """Measure the levels that RUN/noise.json does not hold yet, and add each to it once it is done."""
+    """Measure the levels that RUN/noise.json does not hold yet, and add each to it once it is done.
+
+    Without a number of shots each level has its usual one.
+    """
     found = outcome(folder)
     recipe, generator = found.recipe, found.recipe.student.generator
     if recipe.student.kind != "generator" or generator.by != "circuit" or generator.targets:
@@ -94,8 +100,9 @@ def noise(
         if split_executor(level)[0] in PAID:
             raise InputError(f"--level {level}: hardware is for recipes; use shots, aer, depolarizing or noisy")
     kept = measured_in(folder)
-    remaining = [level for level in dict.fromkeys(levels or LEVELS) if (level, shots, steps) not in kept]
-    expected = {level: estimated(level, model, shots, 1 + steps + bool(steps)) for level in remaining}
+    wanted = {level: shots or usual(level, model.writer.qubits) for level in levels or LEVELS}
+    remaining = {level: taken for level, taken in wanted.items() if (level, taken, steps) not in kept}
+    expected = {level: estimated(level, model, taken, 1 + steps + bool(steps)) for level, taken in remaining.items()}
     if sum(expected.values()) > LONGEST and not go_on:
         said = ", ".join(f"{level} {spoken(seconds)}" for level, seconds in expected.items())
         raise InputError(
@@ -111,15 +118,15 @@ def noise(
         return float(np.mean(model.predict(of, rows.images, executor=run).argmax(1) == rows.labels))
 
     exact = accuracy(arrays, None)
-    for level in remaining:
-        say(f"{level}: {shots:,} shots{f' and {steps} steps' if steps else ''}, {spoken(expected[level])}")
+    for level, taken in remaining.items():
+        say(f"{level}: {taken:,} shots{f' and {steps} steps' if steps else ''}, {spoken(expected[level])}")
         began, tuned = time.monotonic(), None
-        with closing(executor(level, shots=shots, seed=recipe.seed)) as run:
+        with closing(executor(level, shots=taken, seed=recipe.seed)) as run:
             before = accuracy(arrays, run)
             if steps:
                 last = recipe.optimiser.at(recipe.rounds)
                 tuned = accuracy(fine_tuned(model, arrays, x, y, last, steps, recipe.seed, run), run)
-        done = Level(level, shots, steps, before, tuned, time.monotonic() - began)
+        done = Level(level, taken, steps, before, tuned, time.monotonic() - began)
         kept[done.asked] = done
         write(folder, Measured(folder.name, len(rows), exact, tuple(kept.values())))
         say(f"{level}: {before:.2%}{f', {tuned:.2%} after its steps' if tuned is not None else ''}")
@@ -172,8 +179,18 @@ def fine_tuned(
     return arrays
 
 
+def usual(level: str, n: int) -> int:
+    """Shots of a level on n qubits; of errors alone, many: 10,000 by themselves take qfed-scale's 84.3% to 11.3%."""
+    kind = split_executor(level)[0]
+    single = kind == "depolarizing" and by_trajectories(n, MANY)
+    return MANY if kind in ("noisy", "depolarizing") and not single else SHOTS
+
+
 def estimated(level: str, model: Any, shots: int, runs: int) -> float:
-    """Seconds of so many runs of the circuit, from one that is smaller where a whole one would be long."""
+    """Seconds of so many runs of the circuit, from some that are smaller where a whole one would be long.
+
+    A core's own seconds, and their median: what else the machine does would be multiplied too.
+    """
     circuit, kind = model.writer.source.engine.ansatz.circuit, split_executor(level)[0]
     n, factor = circuit.num_qubits, 1.0
     single = kind == "depolarizing" and by_trajectories(n, shots)
@@ -185,9 +202,12 @@ def estimated(level: str, model: Any, shots: int, runs: int) -> float:
     with closing(executor(level, shots=few, seed=0)) as run:
         row = np.zeros((1, circuit.num_parameters))
         run.probabilities(circuit, row)  # sets it up
-        began = time.monotonic()
-        run.probabilities(circuit, row)
-        return (time.monotonic() - began) * factor * shots / few * runs
+        took = []
+        for _ in range(TURNS):
+            began = time.process_time()
+            run.probabilities(circuit, row)
+            took.append(time.process_time() - began)
+        return median(took) * factor * shots / few * runs
 
 
 def spoken(seconds: float) -> str:

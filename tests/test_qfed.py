@@ -335,6 +335,16 @@ def test_every_level_of_noise_is_measured_once_and_kept(finished, monkeypatch):
     assert noise(folder, ["shots"], shots=500, steps=0, go_on=False) == more
 
 
+def test_a_level_without_a_number_of_shots_has_its_usual_one(finished, monkeypatch):
+    folder, whole = finished("student.twin=false"), noises.executor
+    monkeypatch.setattr("server.noise.estimated", lambda *_: 1.0)
+    monkeypatch.setattr(
+        "server.noise.executor", lambda _, **keys: whole("shots", **keys)
+    )  # for which 12 qubits are few
+    found = noise(folder, ["shots", "depolarizing:1e-3"], shots=None, steps=0, go_on=False)
+    assert [level.asked for level in found.levels] == [("shots", 10**4, 0), ("depolarizing:1e-3", 10**7, 0)]
+
+
 def test_levels_that_are_done_outlive_one_that_is_interrupted(finished, monkeypatch):
     folder = finished("student.twin=false")
     whole = noises.executor
