@@ -6,6 +6,7 @@ from statistics import fmean
 
 import numpy as np
 import pytest
+from flwr.app import Error
 from numpy.testing import assert_allclose
 from rich.console import Console
 
@@ -32,6 +33,7 @@ from server.tables import markdown
 from strategies.aggregation import aggregate
 from strategies.failure import RunFailedError
 from strategies.messages import Report
+from strategies.wire import assigned
 
 QUICK = "rounds=2 clients=2 student.generator.blocks=2 optimiser.epochs=1 optimiser.batch=64"
 RUNS = {
@@ -109,6 +111,30 @@ def test_a_student_of_texts_needs_no_teacher_either(run_here):
 def test_a_run_repeats_to_the_bit(finished):
     first, again = ([untimed(line) for line in lines(finished("", name))] for name in ("first", "again"))
     assert first == again
+
+
+def test_a_run_that_is_stopped_after_round_1_and_resumed_ends_with_the_same_bits(run_here):
+    config = config_of("distil.proximal=0.1")
+    whole = run_here("whole", config, 2)
+
+    def dies(client, message):
+        asked = assigned(message)
+        said = "<class 'ray.exceptions.ActorDiedError'>:<'The actor died unexpectedly.'>"
+        return Error(0, said) if (client, asked.kind, asked.round) == (1, "train", 2) else None
+
+    with pytest.raises(RunFailedError):
+        run_here("broken", config, 2, act=dies)
+    digest = from_run_config(config).digest()
+    assert newest(whole.with_name("broken"), digest).round == 1
+    broken = run_here("broken", config, 2, shuffle=5)
+    assert [untimed(line) for line in rounds_of(broken)] == [untimed(line) for line in rounds_of(whole)]
+    resumed, arms = (newest(folder, digest).arms for folder in (broken, whole))
+    assert {(name, key) for name, arm in arms.items() for key in arm.arrays} == {
+        (name, key) for name in ("student", "twin") for key in ("beta", "gamma")
+    }
+    for name, arm in arms.items():
+        for key, array in arm.arrays.items():
+            assert resumed[name].arrays[key].tobytes() == array.tobytes()
 
 
 def test_the_papers_instance_sends_5988_bytes_a_client_and_the_network_itself_26760():
