@@ -2,9 +2,10 @@
 
 n = ⌈log2⌈M/c⌉⌉ qubits, c weights a basis state (`chunk`, arXiv:2409.02763). Basis state i, of probability p_i, becomes
 n + 1 features: its bits as ±1, and g times x_i = (0.8·tanh(0.1·2^(n−1)·p_i))^0.3 less the mean of all x. The mapping
-network maps them to c outputs; all outputs less their mean, in order, are the weights. Settings are the public
+network maps them to c outputs; all outputs less their mean, in order, are the weights. All of this is the public
 notebook's but for the activation, of which it has none and the paper's text tanh, and the gain g, which is 1 there: x
-then spreads by a tenth of what a bit does, and is learned late.
+then spreads by a tenth of what a bit does, and is learned late. How training differs is in
+recipes/qfed-central-paper.yaml.
 
 In place of the circuit, classical controls give x_i out of as many numbers: `hash` (Chen et al. 2015, arXiv:1504.04788)
 reads number h(i) for a fixed random h, or several where states are few; `low-rank` is a sum of products over three

@@ -2,20 +2,27 @@
 
 import json
 from dataclasses import replace
+from math import ceil
 from statistics import fmean
 
 import numpy as np
 import pytest
+import torch
 from flwr.app import Error
 from numpy.testing import assert_allclose
 from rich.console import Console
+from torch.optim import Adam
 
 from bench import qfed_noise
 from bench.tables import TABLES
 from client.participant import Participant
+from data.images import PUBLISHED
+from data.split import LENT
 from quantum.arms import student
+from quantum.image_student import ImageStudent
 from recipes.executor import split_executor
-from recipes.load import from_run_config, load
+from recipes.load import from_run_config, load, shipped
+from recipes.schema import GeneratorConfig
 from recipes.section import InputError, RecipeError
 from server import export as exporting
 from server import noise as noises
@@ -144,6 +151,17 @@ def test_the_papers_instance_sends_5988_bytes_a_client_and_the_network_itself_26
     whole = load("qfed-fashion", ["student.twin=false", "student.generator.by=full"])
     found = [arms(one.student, 10)["student"].initial(0) for one in (recipe, whole)]
     assert [sum(array.nbytes for array in arrays.values()) for arrays in found] == [5988, 26760]
+
+
+def test_what_differs_from_the_authors_notebook_is_named_as_it_is_here():
+    said = " ".join(shipped()["qfed-central-paper"].read_text().replace("# ", "").split())
+    images, adam = PUBLISHED["fashion"].training, Adam([torch.zeros(1)])
+    assert f"{images - ceil(images / LENT):,} images are trained on, not {images:,}" in said
+    assert (adam.defaults["eps"], adam.defaults["weight_decay"]) == (1e-8, 0)
+    assert "Adam's ε is 1e-8, not 1e-6. No weights decay, there by 1e-5." in said
+    one = ImageStudent(GeneratorConfig(target="digits"), 10)
+    assert one._images(np.array([[[[0, 255] * 4] * 8]], np.uint8)).unique().tolist() == [0, 1]
+    assert "pixels are from 0 to 1, in the notebook from −1 to 1" in said
 
 
 def test_the_bytes_of_a_generator_are_shown_beside_those_of_the_network_itself(run_of, tmp_path):
