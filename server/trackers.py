@@ -1,14 +1,15 @@
 """Trackers that people already use, fed with the ledger's lines: TensorBoard's event files, MLflow's local store.
 
 The ledger stays the truth. A tracker begins with the lines that are kept, so that a run that goes on has no point
-twice, and the recipe.yaml of a run may name it for the first time before `qflock resume`. One that fails is left behind
-with a warning; it does not cost the run.
+twice, and the recipe.yaml of a run may name it for the first time before `qflock resume`. One that fails, at its start
+or later, is left behind with a warning; it does not cost the run.
 """
 
 import logging
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,8 +33,6 @@ Point = tuple[int, float, dict[str, float]]  # round, seconds since 1970, name â
 class Tracker(Protocol):
     """Where the numbers of one run go."""
 
-    troubles: tuple[type[Exception], ...]  # by which it fails
-
     def add(self, point: Point) -> None:
         """Take the numbers of a round."""
 
@@ -43,8 +42,6 @@ class Tracker(Protocol):
 
 class TensorBoard:
     """Event files in RUN/tensorboard: `tensorboard --logdir runs`."""
-
-    troubles: tuple[type[Exception], ...] = (OSError,)
 
     def __init__(self, recipe: Recipe, folder: Path) -> None:
         from tensorboardX.event_file_writer import EventsWriter
@@ -75,10 +72,8 @@ class MLflow:
     def __init__(self, recipe: Recipe, folder: Path) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow.entities import Metric, Param
-        from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
 
-        self.troubles: tuple[type[Exception], ...] = (OSError, MlflowException)
         self.metric = Metric
         path = folder.parent / STORE
         with FileLock(path.with_suffix(".lock")):  # runs of a sweep would all make the tables
@@ -86,7 +81,8 @@ class MLflow:
             known = self.client.get_experiment_by_name(recipe.name)
             home = known.experiment_id if known else self.client.create_experiment(recipe.name)
         name = run_name(folder)
-        for old in self.client.search_runs([home], f"tags.mlflow.runName = '{name}'"):
+        quote = '"' if "'" in name else "'"  # its filters know no escape
+        for old in self.client.search_runs([home], f"tags.mlflow.runName = {quote}{name}{quote}"):
             self.client.delete_run(old.info.run_id)
         self.run = self.client.create_run(home, run_name=name, tags={"digest": recipe.digest()}).info.run_id
         said = [Param(key, str(value)) for key, value in flat(asdict(recipe))]
@@ -121,19 +117,28 @@ class Follower:
 
     def __init__(self, name: str, recipe: Recipe, folder: Path) -> None:
         self.name, self.at = name, time.time()
-        self.tracker: Tracker | None = TRACKERS[name][1](recipe, folder)
+        self.tracker: Tracker | None = None
+        with self.left_behind():
+            self.tracker = TRACKERS[name][1](recipe, folder)
 
     def __call__(self, line: Line) -> None:
         if self.tracker is None:
             return
         self.at = line.get("seconds", {}).get("at", self.at)
-        try:
+        with self.left_behind():
             if values := points(line):
                 self.tracker.add((line.get("round", 0), self.at, values))
             if line["kind"] == "end":
                 self.tracker.end(line["state"])
-        except self.tracker.troubles as error:
-            log.warning("%s gets no more of this run: %s", self.name, error)
+
+    @contextmanager
+    def left_behind(self) -> Iterator[None]:
+        """Whatever a tracker raises ends the tracker."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - it raises what its own libraries raise
+            reason = " ".join(str(error).split()) or type(error).__name__
+            log.warning("%s gets no more of this run: %s", self.name, reason)
             self.tracker = None
 
 

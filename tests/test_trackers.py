@@ -27,7 +27,6 @@ needed = pytest.mark.trackers  # their packages
 class FakeTracker:
     """Remembers; fails at the round that `breaks` names."""
 
-    troubles = (OSError,)
     made: list["FakeTracker"] = []  # noqa: RUF012 - emptied by the fixture
 
     def __init__(self, recipe, folder, breaks=0):
@@ -123,6 +122,27 @@ def test_a_tracker_that_fails_is_left_behind_with_a_warning_and_the_ledger_goes_
     assert caplog.messages == ["mlflow gets no more of this run: disk full"]
     assert len(made[0].points) == 1
     assert len(lines(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("error", [RuntimeError("(sqlite3.DatabaseError)\nno database"), FileExistsError("is a file")])
+def test_whatever_a_tracker_raises_at_its_start_or_later_leaves_it_behind_once(
+    error, fake, tmp_path, caplog, monkeypatch
+):
+    made, ledger = fake(), Ledger(tmp_path)
+
+    def broken(*told):
+        raise error
+
+    monkeypatch.setitem(TRACKERS, "mlflow", ("json", broken))
+    monkeypatch.setattr(FakeTracker, "end", broken)
+    with caplog.at_level(logging.WARNING, trackers.log.name):
+        ledger.followers = followers(load("smoke", [BOTH]), tmp_path, [])
+        ledger.append({"kind": "round", "round": 1, "arms": {}, "bytes_up": 1})
+        for _ in range(2):
+            ledger.append({"kind": "end", "state": "completed"})
+    said = " ".join(str(error).split())
+    assert caplog.messages == [f"{name} gets no more of this run: {said}" for name in ("mlflow", "tensorboard")]
+    assert (len(made), len(made[0].points), len(lines(tmp_path))) == (1, 1, 3)
 
 
 def test_a_number_that_is_not_there_is_no_point():
@@ -227,3 +247,28 @@ def test_mlflow_keeps_the_runs_of_one_recipe_side_by_side(tmp_path):
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / STORE}")
     runs = client.search_runs([client.get_experiment_by_name("smoke").experiment_id])
     assert {run.data.params["seed"]: run.info.status for run in runs} == {"0": "FINISHED", "1": "FAILED"}
+
+
+@needed
+def test_mlflow_replaces_a_run_whose_name_has_a_quote(tmp_path, caplog):
+    from mlflow.tracking import MlflowClient
+
+    recipe = load("smoke", ["trackers=[mlflow]"])
+    folder = new_folder(recipe, tmp_path, "it's")
+    for _ in range(2):
+        Follower("mlflow", recipe, folder)({"kind": "end", "state": "completed"})
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / STORE}")
+    (run,) = client.search_runs([client.get_experiment_by_name("smoke").experiment_id])
+    assert (run.info.run_name, run.info.status) == ("it's", "FINISHED")
+    assert not [one for one in caplog.messages if "gets no more" in one]
+
+
+@needed
+@pytest.mark.parametrize(("name", "file"), [("mlflow", STORE), ("tensorboard", f"run/{FOLDER}")])
+def test_a_store_that_is_damaged_is_a_warning(name, file, tmp_path, caplog):
+    recipe = load("smoke", [f"trackers=[{name}]"])
+    folder = new_folder(recipe, tmp_path, "run")
+    (tmp_path / file).write_bytes(b"not a database " * 100)
+    with caplog.at_level(logging.WARNING, trackers.log.name):
+        assert Follower(name, recipe, folder).tracker is None
+    assert sum(one.startswith(f"{name} gets no more of this run: ") for one in caplog.messages) == 1
