@@ -1,16 +1,19 @@
 """What works on this machine, what is missing, and the command that fixes it.
 
-Nothing is changed, nothing is fetched, and no question leaves the machine unless an IBM account is saved on it.
+Nothing is changed, nothing is fetched, and no question leaves the machine unless an IBM account is saved on it. What is
+installed works when it can be imported.
 """
 
-import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -21,12 +24,12 @@ from data.assets import MINILM, REVIEWS, SMOLLM2, Asset, cache_folder
 from server.containers import compose_of
 from server.page import Column, Sheet
 from strategies.failure import RunFailedError
-from strategies.wire import FLOWER
+from strategies.messages import FLOWER
 
 State = Literal["works", "missing", "wrong", "optional"]
 PYTHONS = ((3, 11), (3, 14))  # from, below
 ROOM_GB, MEMORY_GB = 2.0, 2.0  # a run with an LLM: its weights and encoded texts; five clients and Ray
-DOCKER_SECONDS = 10.0
+DOCKER_SECONDS, IMPORT_SECONDS = 10.0, 120.0
 GB = 1e9
 
 
@@ -42,7 +45,9 @@ class Finding:
 
 def examined() -> Sheet:
     """Everything, in the order in which a run needs it."""
-    rows = [(one.what, one.state, one.found, one.fix) for check in CHECKS for one in check()]
+    with ThreadPoolExecutor(len(CHECKS)) as side_by_side:
+        checked = list(side_by_side.map(lambda check: list(check()), CHECKS))
+    rows = [(one.what, one.state, one.found, one.fix) for found in checked for one in found]
     told = (Column("what"), Column("state"), Column("found", place="last"))
     return Sheet("doctor", "this machine", (*told, Column("to fix or to have it", place="below")), rows)
 
@@ -61,8 +66,11 @@ def flower() -> Iterable[Finding]:
     if found is None:
         yield Finding("Flower", "missing", "not installed", fix)
         return
-    fits = found.startswith(f"{FLOWER}.")
-    yield Finding("Flower", "works" if fits else "wrong", f"{found}, this app is for {FLOWER}", "" if fits else fix)
+    said = f"{found}, this app is for {FLOWER}"
+    if not found.startswith(f"{FLOWER}."):
+        yield Finding("Flower", "wrong", said, fix)
+    else:
+        yield imported("Flower", "flwr", said, fix.replace("install", "install --force-reinstall"))
     tools = [name for name in ("flwr", "flower-superlink", "flower-supernode") if not on_path(name)]
     if tools:
         yield Finding("Flower's commands", "missing", f"no {', '.join(tools)} beside {sys.executable}", fix)
@@ -71,23 +79,25 @@ def flower() -> Iterable[Finding]:
 def simulator() -> Iterable[Finding]:
     """Ray, which simulates."""
     found = installed("ray")
-    yield (
-        Finding("Ray", "works", found)
-        if found
-        else Finding(
-            "Ray", "missing", "not installed: no simulation", "pip install 'flwr[simulation]', or --on processes"
-        )
-    )
+    if found is None:
+        lacking = "not installed: no simulation"
+        yield Finding("Ray", "missing", lacking, "pip install 'flwr[simulation]', or --on processes")
+        return
+    yield imported("Ray", "ray", found, "pip install --force-reinstall ray, or --on processes")
 
 
 def tensors() -> Iterable[Finding]:
     """PyTorch, where it computes and with how many threads."""
-    if installed("torch") is None:
+    found = installed("torch")
+    if found is None:
         yield Finding("PyTorch", "missing", "not installed", "make setup")
         return
-    from teacher.machine import device, number_type
+    tried = imported("PyTorch", "torch", found, "make clean setup, or pip install --force-reinstall torch")
+    if tried.state == "works":
+        from teacher.machine import device, number_type
 
-    yield Finding("PyTorch", "works", f"{version('torch')}, computes on {device()} in {number_type('auto')}")
+        tried = replace(tried, found=f"{found}, computes on {device()} in {number_type('auto')}")
+    yield tried
     said = os.environ.get("OMP_NUM_THREADS")
     found = f"{os.cpu_count()} cores, OMP_NUM_THREADS {said or 'not set'}; a run sets its recipe's threads itself"
     yield Finding("threads", "works", found)
@@ -148,12 +158,15 @@ def docker() -> Iterable[Finding]:
         ran = subprocess.run(words, capture_output=True, text=True, check=False, timeout=DOCKER_SECONDS)
     except subprocess.TimeoutExpired:
         yield Finding(
-            "Docker", "wrong", f"its engine does not answer within {DOCKER_SECONDS:.0f} s", "restart the engine"
+            *("Docker", "wrong", f"its engine does not answer within {DOCKER_SECONDS:.0f} s"),
+            "sudo systemctl restart docker",
         )
         return
     if ran.returncode:
-        why = (ran.stderr.strip().splitlines() or ["no reason given"])[-1]
-        yield Finding("Docker", "optional", f"no engine answers: {why}", "start it, or let this user talk to it")
+        why = last_line(ran.stderr)
+        barred = "permission denied" in why
+        fix = "sudo usermod -aG docker $USER, then log in again" if barred else "sudo systemctl start docker"
+        yield Finding("Docker", "optional", f"no engine answers: {why}", fix)
         return
     yield Finding("Docker", "works", f"engine {ran.stdout.strip()}")
     try:
@@ -165,6 +178,12 @@ def docker() -> Iterable[Finding]:
 
 def quantum_account() -> Iterable[Finding]:
     """An account, what it is, and how much of it is left; asked of IBM only when there is one."""
+    try:
+        import_module("qiskit_ibm_runtime")
+    except Exception as error:  # noqa: BLE001 - a broken library may raise anything
+        said = f"qiskit-ibm-runtime: its import fails: {type(error).__name__}: {last_line(str(error))}"
+        yield Finding("IBM account", "wrong", said, "pip install --force-reinstall qiskit-ibm-runtime")
+        return
     from quantum.account import HOW, NoAccountError, cloud
     from quantum.paid import HardwareError, asking
 
@@ -180,10 +199,27 @@ def quantum_account() -> Iterable[Finding]:
         yield Finding("IBM account", "works", found)
 
 
+def imported(what: str, package: str, found: str, fix: str) -> Finding:
+    """Whether a package that is installed can be imported, tried in a process of its own, which an import may end."""
+    try:
+        words = [sys.executable, "-P", "-c", f"import {package}"]
+        ran = subprocess.run(words, capture_output=True, text=True, check=False, timeout=IMPORT_SECONDS)
+    except subprocess.TimeoutExpired:
+        return Finding(what, "wrong", f"{found}: its import did not end within {IMPORT_SECONDS:.0f} s", fix)
+    if ran.returncode:
+        why = f"{found}: its import fails: {last_line(ran.stderr)} (code {ran.returncode})"
+        return Finding(what, "wrong", why, fix)
+    return Finding(what, "works", found)
+
+
+def last_line(said: str) -> str:
+    return (said.strip().splitlines() or ["no reason given"])[-1]
+
+
 def installed(package: str) -> str | None:
     """A package's version."""
     try:
-        return version(package) if importlib.util.find_spec(package) else None
+        return version(package) if find_spec(package) else None
     except PackageNotFoundError:
         return None
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 Arrays = dict[str, NDArray[Any]]
 Counts = dict[str, dict[str, int]]  # rows: parts, classes, domains → name → how many
 Kind = Literal["prepare", "train", "score"]
+FLOWER = "1.41"  # the series that this app is for; Flower promises nothing between two of them, nor checks
 FLOWER_BYTES = 2**31 - 1  # the most that Flower moves at once
 
 

@@ -14,11 +14,10 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 from strategies.failure import RunFailedError
 from strategies.intake import arrays_in, facts_in, refuse_large, refuse_path
-from strategies.messages import Answer, Arrays, Assignment, Halt, Refusal, Reply, Report, Score, Tuned
+from strategies.messages import FLOWER, Answer, Arrays, Assignment, Halt, Refusal, Reply, Report, Score, Tuned
 
 Said = TypeVar("Said", Answer, Report, Tuned, Score, Refusal)
 MESSAGE_TYPE = {"prepare": "query", "train": "train", "score": "evaluate"}
-FLOWER = "1.41"  # the series that this app is for; Flower promises nothing between two of them, nor checks
 
 
 def check_flower(who: str) -> None:

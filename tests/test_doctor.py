@@ -1,7 +1,9 @@
 """What the doctor says of machines that lack something."""
 
+import os
 import re
 import subprocess
+import sys
 
 import pytest
 
@@ -11,6 +13,7 @@ from recipes.load import shipped
 from server import doctor
 from server.cli import command
 from server.doctor import CHECKS, examined
+from server.folder import APP
 
 
 def only(check):
@@ -39,6 +42,45 @@ def test_another_flower_is_wrong_and_none_is_missing(monkeypatch):
     assert only(doctor.flower).state == only(doctor.simulator).state == only(doctor.tensors).state == "missing"
 
 
+@pytest.mark.parametrize(
+    ("check", "package", "mended"),
+    [
+        (doctor.flower, "flwr", "pip install --force-reinstall 'flwr[simulation]==1.41.*'"),
+        (doctor.simulator, "ray", "pip install --force-reinstall ray, or --on processes"),
+        (doctor.tensors, "torch", "make clean setup, or pip install --force-reinstall torch"),
+    ],
+)
+def test_a_package_that_is_there_and_cannot_be_imported_is_wrong(check, package, mended, monkeypatch, tmp_path):
+    (tmp_path / f"{package}.py").write_text("raise OSError('libcudart.so.12: no such file')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found, *_ = check()
+    assert (found.state, found.fix) == ("wrong", mended)
+    assert found.found.endswith(": its import fails: OSError: libcudart.so.12: no such file (code 1)")
+    (tmp_path / f"{package}.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGILL)")
+    found, *_ = check()
+    assert found.found.endswith(": its import fails: no reason given (code -4)")
+
+
+def test_an_import_that_does_not_end_is_wrong(monkeypatch, tmp_path):
+    (tmp_path / "ray.py").write_text("import time; time.sleep(60)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(doctor, "IMPORT_SECONDS", 0.5)
+    assert only(doctor.simulator).found.endswith(": its import did not end within 0 s")
+
+
+def test_an_ibm_library_that_cannot_be_imported_is_no_trouble_of_the_network(monkeypatch):
+    monkeypatch.setitem(sys.modules, "qiskit_ibm_runtime", None)
+    found = only(doctor.quantum_account)
+    assert (found.state, found.fix) == ("wrong", "pip install --force-reinstall qiskit-ibm-runtime")
+    assert found.found.startswith("qiskit-ibm-runtime: its import fails: ModuleNotFoundError: ")
+
+
+def test_the_doctor_can_be_asked_where_flower_is_broken(tmp_path):
+    (tmp_path / "flwr.py").write_text("raise ImportError('no way')")
+    words = [sys.executable, "-c", "import server.doctor"]
+    subprocess.run(words, cwd=APP, env=os.environ | {"PYTHONPATH": str(tmp_path)}, check=True)
+
+
 def test_a_docker_engine_that_is_silent_or_dead_is_told_apart(monkeypatch):
     monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/bin/{name}")
 
@@ -51,7 +93,13 @@ def test_a_docker_engine_that_is_silent_or_dead_is_told_apart(monkeypatch):
         ("works", "docker compose"),
     ]
     monkeypatch.setattr(doctor.subprocess, "run", ran(1, "", "permission denied\n"))
-    assert only(doctor.docker).found == "no engine answers: permission denied"
+    found = only(doctor.docker)
+    assert (found.found, found.fix) == (
+        "no engine answers: permission denied",
+        "sudo usermod -aG docker $USER, then log in again",
+    )
+    monkeypatch.setattr(doctor.subprocess, "run", ran(1, "", "Is the docker daemon running?\n"))
+    assert only(doctor.docker).fix == "sudo systemctl start docker"
 
     def silent(words, **options):
         raise subprocess.TimeoutExpired(words, 1)

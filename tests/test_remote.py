@@ -19,7 +19,8 @@ from server.folder import current_folder, new_folder
 from server.ledger import lines
 from server.remote import Elsewhere, followed, going_on, told_to
 from strategies.failure import RunFailedError
-from strategies.wire import FLOWER, check_flower
+from strategies.messages import FLOWER
+from strategies.wire import check_flower
 
 LINK = Link("lab", {})
 STARTED = "\x1b[92mINFO \x1b[0m:      run folder /srv/runs/one on far\n"
