@@ -9,11 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-from rich.console import Console
-
 from data.whole import write_whole
 from deploy.node import registered
 from recipes.section import InputError
+from server.console import plain_console
 from server.flower import LINK
 from server.folder import environment
 from server.links import named
@@ -26,7 +25,7 @@ JOIN_SECONDS, LOOK_SECONDS = 120.0, 0.2
 
 def main(run: str, spend: str) -> None:
     """Submit and follow; exit codes as the command line's."""
-    folder, console = Path(run), Console()
+    folder, console = Path(run), plain_console()
     try:
         recipe = unfinished(folder)
         described(folder, environment(recipe, folder.name))
@@ -34,7 +33,7 @@ def main(run: str, spend: str) -> None:
             awaited(Path(os.environ["QFLOCK_ENROLLED"]), recipe.clients)
         run_there(recipe, folder, link_of(named(LINK)), console, int(spend))
     except (InputError, RunFailedError) as error:
-        Console(stderr=True).print(f"failed: {error}", highlight=False, soft_wrap=True, markup=False)
+        plain_console(stderr=True).print(f"failed: {error}", highlight=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, InputError) else 1)
 
 

@@ -76,14 +76,13 @@ def plan(
     recipe: RecipeArgument, set_: SetOption = None, clients: ClientsOption = None, seed: SeedOption = None
 ) -> None:
     """Resolve, validate and price a recipe; spends nothing."""
-    from rich.console import Console
-
     from quantum.threads import limit_threads
+    from server.console import plain_console
     from server.plan import priced
 
     chosen = resolved(recipe, set_, clients, seed)
     limit_threads(chosen.threads)
-    Console().print(priced(chosen))
+    plain_console().print(priced(chosen))
 
 
 @command.command()
@@ -91,14 +90,13 @@ def data(
     recipe: RecipeArgument, set_: SetOption = None, clients: ClientsOption = None, seed: SeedOption = None
 ) -> None:
     """Show who holds what, with the baselines of every client."""
-    from rich.console import Console
-
     from quantum.threads import limit_threads
+    from server.console import plain_console
     from server.shares import shares
 
     chosen = resolved(recipe, set_, clients, seed)
     limit_threads(chosen.threads)
-    Console().print(shares(chosen))
+    plain_console().print(shares(chosen))
 
 
 @command.command()
@@ -146,11 +144,10 @@ def up(
     if recipe is not None:
         run(recipe, set_, clients, seed, runs_dir, "compose", False, spend)
         return
-    from rich.console import Console
-
+    from server.console import plain_console
     from server.containers import stand
 
-    stand(clients, Console())
+    stand(clients, plain_console())
 
 
 @command.command()
@@ -180,11 +177,10 @@ def predict(
     mitigate: Annotated[bool, typer.Option("--mitigate", help="undo read-out errors")] = False,
 ) -> None:
     """Classify texts with what a run has trained."""
-    from rich.console import Console
-
+    from server.console import plain_console
     from server.trained import predicted, trained
 
-    Console().print(predicted(trained(run), texts, executor, shots, mitigate=mitigate))
+    plain_console().print(predicted(trained(run), texts, executor, shots, mitigate=mitigate))
 
 
 @command.command()
@@ -255,12 +251,11 @@ def noise(
 
     What is done is kept in the run's noise.json, and not done again.
     """
-    from rich.console import Console
-
+    from server.console import plain_console
     from server.noise import noise as measured
     from server.noise import table
 
-    Console().print(table(measured(run, level or [], shots=shots, steps=steps, go_on=go_on, say=typer.echo)))
+    plain_console().print(table(measured(run, level or [], shots=shots, steps=steps, go_on=go_on, say=typer.echo)))
 
 
 def resolved(recipe: str, set_: list[str] | None, clients: int | None, seed: int | None) -> Recipe:
@@ -406,6 +401,6 @@ def doctor() -> None:
 
 def tell(sheet: "Sheet") -> None:
     """Print a sheet; the terminal breaks long lines, which are whole when copied."""
-    from rich.console import Console
+    from server.console import plain_console
 
-    Console().print(sheet.terminal(), soft_wrap=True)
+    plain_console().print(sheet.terminal(), soft_wrap=True)

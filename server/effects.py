@@ -10,11 +10,11 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from server.ablation import FULL, PLAIN
 from server.compare import Pair, reading
+from server.console import plain_console
 from server.ledger import ratios
 from server.outcome import Outcome, refuse_untaught
 from server.statistics import FEWEST, LEVEL, Difference, difference, estimate
@@ -230,9 +230,7 @@ def show(sweep: Sweep, outcomes: Sequence[Outcome]) -> None:
     results = effects(sweep, outcomes)
     if not results["seeds"]:
         return  # an arm is missing at every seed; whoever ran them says why
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)  # a file or a pipe loses no column
+    console = plain_console(wide=True)
     console.print(table(results), *sentences(results), LEGEND, sep="\n", highlight=False)
     for path, text in (("ablation.csv", as_csv(results)), ("ablation.md", as_markdown(results))):
         (sweep.folder / path).write_text(text, encoding="utf-8")

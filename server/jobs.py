@@ -18,6 +18,7 @@ from rich.text import Text
 from data.corpus import load
 from recipes.section import InputError
 from server.compare import compare
+from server.console import plain_console
 from server.folder import APP
 from server.outcome import Outcome, outcome
 from server.sweep import Planned, Standing, Sweep, command, default_jobs, record, standings
@@ -60,7 +61,7 @@ def finish(
 ) -> list[Outcome]:
     """Do what remains of a sweep, show what the finished runs came to, and raise when a run has failed."""
     fetch(sweep)
-    state = work(sweep, jobs or default_jobs(), Console())
+    state = work(sweep, jobs or default_jobs(), plain_console())
     outcomes = [outcome(folder) for folder in state.done]
     if outcomes:
         (conclude or compared)(sweep, outcomes)
@@ -179,9 +180,7 @@ def following(state: Jobs, console: Console) -> Iterator[Callable[[str], None]]:
         return
     began = time.monotonic()
     console.print(heading(state), highlight=False, soft_wrap=True)
-    yield lambda text: console.print(
-        f"{time.monotonic() - began:6.1f} s  {text}", highlight=False, soft_wrap=True, markup=False
-    )
+    yield lambda text: console.print(f"{time.monotonic() - began:6.1f} s  {text}", highlight=False, soft_wrap=True)
 
 
 def heading(state: Jobs) -> str:

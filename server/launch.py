@@ -12,6 +12,7 @@ from rich.console import Console
 from recipes.schema import Recipe
 from recipes.section import InputError
 from server.checkpoint import newest
+from server.console import plain_console
 from server.containers import run_contained, starting
 from server.flower import OwnLink, end, environment, keep_log, started_for, status, submit, superlink
 from server.ledger import Ledger
@@ -35,7 +36,7 @@ def launch(
     recipe: Recipe, make_folder: Callable[[], Path], *, on: str, secure: bool, spend: int = 0, spent: float = 0.0
 ) -> None:
     """Run, and print where everything is; raises RunFailedError with the command that resumes."""
-    console = Console()
+    console = plain_console()
     if secure and on != "processes":
         raise InputError(f"--secure is for --on processes; {SECURED.get(on, SECURED_BY_NAME.format(on))}")
     link = None if on in HERE else link_of(named(on))
@@ -94,7 +95,7 @@ def resumable(again: str, interrupted: str) -> Iterator[None]:
     except RunFailedError as error:
         raise RunFailedError(f"{error}. Go on with: {again}") from None
     except (KeyboardInterrupt, SystemExit):
-        Console(stderr=True).print(f"{interrupted} with: {again}", highlight=False, soft_wrap=True)
+        plain_console(stderr=True).print(f"{interrupted} with: {again}", highlight=False, soft_wrap=True)
         raise
 
 
@@ -111,7 +112,7 @@ class Watch:
         if self.link.process.poll() is not None:
             return f"the SuperLink ended with code {self.link.process.returncode}"
         for news in self.nodes.tend() if self.nodes else []:
-            self.console.print(news, highlight=False, soft_wrap=True, markup=False)
+            self.console.print(news, highlight=False, soft_wrap=True)
         if self.nodes and (why := self.nodes.hopeless()):
             return why
         self.app = self.app or app_process(self.link)

@@ -2,19 +2,19 @@
 
 import csv
 import io
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from server.compare import Comparison, between, points, reading
+from server.console import plain_console
 from server.statistics import LEVEL, Estimate
 
-LABEL, WIDE, PIPED = 20, 140, 200  # characters: a label's least; a console's for costs too; of what is no console
+LABEL, WIDE = 20, 140  # characters: a label's least; a console's for costs too
 COSTS = (
     "loss",
     "evaluations",
@@ -180,7 +180,7 @@ WRITERS: dict[str, Callable[[Comparison, Path], None]] = {
 
 def show(comparison: Comparison, files: dict[str, Path]) -> None:
     """Print the comparison and write the files that were asked for, by kind."""
-    console = Console() if sys.stdout.isatty() else Console(width=PIPED)  # a file or a pipe loses no column
+    console = plain_console(wide=True)
     console.print(terminal(comparison, console.width))
     for kind, path in files.items():
         WRITERS[kind](comparison, path)

@@ -2,6 +2,7 @@
 
 import io
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 from typer.testing import CliRunner
 
+from recipes.load import load
 from server.cli import command
+from server.console import plain_console
+from server.folder import APP
+from server.ledger import Ledger
+from server.live import follow
 from server.page import Column, Sheet
 from server.verify import claims
 
@@ -64,3 +70,26 @@ def test_every_command_of_a_claim_can_be_copied_from_80_columns(env, tmp_path, m
     lines = re.sub("\x1b\\[\\d*m", "", done.output).splitlines()
     for one in claims():
         assert one.command in [line.strip() for line in lines]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("reason", ["cannot read [/data/rows]", "row [x] of [bold]"])
+def test_a_reason_of_a_client_is_shown_as_it_is_while_a_run_goes(reason, terminal, tmp_path):
+    ledger = Ledger(tmp_path)
+    ledger.append({"kind": "score", "failed": {"1": reason}})
+    ledger.append({"kind": "end", "state": "completed"})
+    console = plain_console()
+    console.file, console.width, console._force_terminal = io.StringIO(), 200, terminal
+    follow(tmp_path, load("smoke"), console, lambda: None)
+    assert reason in console.file.getvalue()
+
+
+def test_no_command_makes_another_console():
+    files = [path for part in ("server", "deploy") for path in Path(APP / part).rglob("*.py")]
+    assert [path.name for path in files if re.search(r"\bConsole\(", path.read_text())] == ["console.py"]
+
+
+@pytest.mark.parametrize(("wide", "width"), [(True, 200), (False, 90)])
+def test_a_wide_console_cuts_no_column_in_a_pipe(wide, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "90")
+    assert plain_console(wide=wide).width == width
