@@ -20,6 +20,7 @@ from recipes.load import load
 from recipes.section import RecipeError
 from server.cli import command
 from server.folder import new_folder
+from server.trackers import STORE
 
 APP = Path(__file__).parent.parent
 README = (APP / "README.md").read_text(encoding="utf-8")
@@ -86,18 +87,26 @@ ELSEWHERE = {  # command → the test that runs it, on smaller rows where it say
     NODE.format(9094, 0): BY_HAND,
     NODE.format(9095, 1): BY_HAND,
     "flwr run . lab --run-config 'recipe=\"smoke\"'": BY_HAND,
-    "tensorboard --logdir runs": "test_trackers.py::test_tensorboard_reads_back_every_number_once",
+}
+SHOWS = "--stream"  # changes only what is printed meanwhile
+LOOKS = {  # programs of others → where they look, and the test that reads there what they would
+    "tensorboard --logdir runs": ("runs", "test_tensorboard_reads_back_every_number_once"),
     "mlflow ui --backend-store-uri sqlite:///runs/mlflow.db": (
-        "test_trackers.py::test_mlflow_reads_back_every_number_once_and_the_recipe"
+        f"sqlite:///runs/{STORE}",
+        "test_mlflow_reads_back_every_number_once_and_the_recipe",
     ),
 }
+FENCED = [
+    line.partition(" #")[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line and not line.startswith("#")
+]
 
 
 def spoken():
     """Every command line of the README; a bare program or verb is a mention of one that is there."""
-    fenced = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    said = [line.partition(" #")[0].strip() for block in fenced for line in block.splitlines()]
-    said += re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", README, flags=re.DOTALL))
+    said = [*FENCED, *re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", README, flags=re.DOTALL))]
     lines = dict.fromkeys(line for line in said if line.split()[:1] and line.split()[0] in PROGRAMS)
     return [one for one in lines if len(one.split()) > 2 or not any(other.startswith(f"{one} ") for other in lines)]
 
@@ -107,7 +116,8 @@ PIP = [line for line in COMMANDS if line.startswith("pip ")]
 
 
 def test_every_command_of_the_readme_is_run_by_a_test_and_no_other_is_named():
-    assert sorted(COMMANDS) == sorted([*HERE, CHANGED, WATCH, PAID, *DRY, *ELSEWHERE, *PIP])
+    assert {line.split()[0] for line in FENCED} <= set(PROGRAMS)
+    assert sorted(COMMANDS) == sorted([*HERE, CHANGED, WATCH, PAID, *DRY, *ELSEWHERE, *LOOKS, *PIP])
 
 
 @pytest.mark.parametrize(("line", "where"), ELSEWHERE.items())
@@ -116,10 +126,19 @@ def test_the_test_that_is_named_is_there_and_says_the_words(line, where):
     text = (APP / "tests" / file).read_text(encoding="utf-8")
     assert f"def {name}(" in text
     program, *words = line.split()
-    asked = [word for word in words if word.startswith("--")] if program == "qflock" else []
-    asked += [program] if program.startswith("flower") else words[:1] if program == "qflock" else []
+    verb = words[:1] if program in ("qflock", "flwr") else []
+    asked = [*verb, *(word for word in words if word.startswith("--") and word != SHOWS)]
+    asked += [program] if program != "qflock" else []  # which tests call in their own process
     missing = [word for word in asked if word not in text]
     assert not missing, f"{file} never says {missing}"
+
+
+@pytest.mark.parametrize(("line", "where", "name"), [(line, *said) for line, said in LOOKS.items()])
+def test_what_looks_at_a_tracker_is_to_be_installed_and_looks_where_it_writes(line, where, name):
+    program, *_, place = line.split()
+    assert any(program in install.split() for install in PIP), f"no pip line brings {program}"
+    assert place == where
+    assert f"def {name}(" in (APP / "tests" / "test_trackers.py").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -213,9 +232,10 @@ def test_make_would_run_what_is_there(line):
 
 
 @pytest.mark.parametrize("line", PIP)
-def test_an_extra_that_is_to_be_installed_is_one_of_ours(line):
+def test_what_is_to_be_installed_is_an_extra_of_ours_or_a_program_that_is_named(line):
     extras = tomllib.loads((APP / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    assert set(re.search(r"qflock\[(.*)\]", line)[1].split(",")) <= extras.keys()
+    named = re.search(r"qflock\[(.*)\]", line)
+    assert set(named[1].split(",")) <= extras.keys() if named else set(line.split()[2:]) <= {*PROGRAMS}
 
 
 @pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", README, re.DOTALL))
