@@ -379,7 +379,7 @@ def verify(
     csv: Annotated[Path | None, typer.Option(help="write all numbers here")] = None,
     markdown: Annotated[Path | None, typer.Option(help="write the table here")] = None,
 ) -> None:
-    """Hold the numbers of the three papers against ours: counts now, accuracies from finished runs."""
+    """Hold counts and accuracies of the three papers against ours: counts now, accuracies from finished runs."""
     from server.verify import verify as verified
 
     can_be_written(filter(None, (csv, markdown)))

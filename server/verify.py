@@ -64,35 +64,39 @@ def verify(runs_dir: Path) -> Sheet:
     """Every claim, our number beside theirs."""
     rows = []
     for one in claims():
-        ours = measured(one.measure, runs_dir)
+        ours, seeds = measured(one.measure, runs_dir)
         said = f"{one.source}; {one.note}" if one.note else one.source
-        rows.append([one.paper, one.claim, one.published, ours, one.verdict(ours), said, one.command])
+        rows.append([one.paper, one.claim, one.published, ours, seeds, one.verdict(ours), said, one.command])
     heads = (
         *(Column("paper", place="above"), Column("claim", place="last"), Column("theirs", short)),
-        *(Column("ours", short), Column("verdict"), Column("source", place="below"), Column("command", place="below")),
+        *(Column("ours", short), Column("seeds", short), Column("verdict")),
+        *(Column("source", place="below"), Column("command", place="below")),
     )
     return Sheet("verify", "three papers, claim by claim", heads, rows)
 
 
-def measured(measure: dict[str, Any], runs_dir: Path) -> float | None:
-    """Our number, or None where there is none yet."""
+def measured(measure: dict[str, Any], runs_dir: Path) -> tuple[float | None, int | None]:
+    """Our number, or None where there is none yet; where it is a mean over seeds, of how many."""
     for kind, arguments in measure.items():
         if kind == "run":
-            return accuracy(runs_dir, **arguments)
-        return MEASURES[kind](**arguments) if isinstance(arguments, dict) else MEASURES[kind](*arguments)
-    return None
+            found: float | list[float] = accuracies(runs_dir, **arguments)
+        else:
+            found = MEASURES[kind](**arguments) if isinstance(arguments, dict) else MEASURES[kind](*arguments)
+        if not isinstance(found, list):
+            return found, None
+        return (fmean(found), len(found)) if found else (None, None)
+    return None, None
 
 
-def accuracy(runs_dir: Path, recipe: str, row: str = STUDENT, set: list[str] | None = None) -> float | None:  # noqa: A002
-    """Mean test accuracy over the seeds that were run, alone or in a sweep's folder; else over those of a study."""
+def accuracies(runs_dir: Path, recipe: str, row: str = STUDENT, set: list[str] | None = None) -> list[float]:  # noqa: A002
+    """Test accuracy of every seed that was run, alone or in a sweep's folder; else of those of a study."""
     shipped = load(recipe, set or [])
     wanted = [replace(shipped, seed=seed).digest() for seed in range(SEEDS)]
     homes = [runs_dir, *(path.parent for path in runs_dir.glob("*/sweep.json"))]
     found = [at.folder for home in homes for at in by_digest(home, wanted).values() if at.state == "completed"]
     outcomes = [outcome(folder) for folder in found if folder and record(folder).score.get("arms")]
     seen = {run.recipe.seed: run.accuracy(row) for run in outcomes if row in (*run.arms, *run.alone)}
-    values = list(seen.values()) or studied(STUDIES, recipe, set or []).get(row)
-    return fmean(values) if values else None
+    return list(seen.values()) or studied(STUDIES, recipe, set or []).get(row, [])
 
 
 def studied(studies: Path, recipe: str, changes: list[str]) -> dict[str, list[float]]:
@@ -112,10 +116,9 @@ def in_one_place(studies: Path, corpus: str) -> dict[str, list[float]]:
     return {name.partition(":")[0]: [seed["accuracy"] for seed in seeds] for name, seeds in rows.items()}
 
 
-def central(corpus: str) -> float | None:
-    """The student's mean over the seeds of that study."""
-    values = in_one_place(STUDIES, corpus).get(STUDENT)
-    return fmean(values) if values else None
+def central(corpus: str) -> list[float]:
+    """The student's, of that study."""
+    return in_one_place(STUDIES, corpus).get(STUDENT, [])
 
 
 def parameters(recipe: str, set: list[str] | None = None, classes: int = 2, columns: int = 0) -> int:  # noqa: A002
@@ -172,18 +175,18 @@ def ratio(part: float, whole: float) -> float:
     return part / whole
 
 
-def saved(study: str) -> float | None:
+def saved(study: str) -> list[float]:
     """Share of evaluations that a committed study's full student saves to the loss at which the plain one ends.
 
-    Mean of 1 − e_full/e_plain over seeds. A seed that never gets there has spent all its evaluations and would need
-    more, so the number is an upper bound. None where no study is kept, as in an installed package.
+    1 − e_full/e_plain of every seed. One that never gets there has spent all its evaluations and would need more, so
+    the number is an upper bound. There is none where no study is kept, as in an installed package.
     """
     path = STUDIES / f"{study}.json"
     if not path.is_file():
-        return None
+        return []
     arms = {line["arm"]: line for line in json.loads(path.read_text())["arms"] if line["model"] == STUDENT}
     full = [reached or all_ for reached, all_ in zip(arms[FULL][WORK], arms[FULL]["evaluations"], strict=True)]
-    return fmean(1 - spent / base for spent, base in zip(full, arms[PLAIN][WORK], strict=True))
+    return [1 - spent / base for spent, base in zip(full, arms[PLAIN][WORK], strict=True)]
 
 
 def short(number: float) -> str:
@@ -191,6 +194,6 @@ def short(number: float) -> str:
     return f"{number:,.0f}" if float(number).is_integer() else f"{number:.4g}"
 
 
-MEASURES: dict[str, Callable[..., float | None]] = {
+MEASURES: dict[str, Callable[..., float | list[float]]] = {  # a number, or one a seed
     made.__name__: made for made in (parameters, generator, weights, admitted, setting, mean, ratio, saved, central)
 }

@@ -64,7 +64,7 @@ four   10.00  so
 
 @pytest.mark.parametrize("env", [{"TTY_COMPATIBLE": "1"}, {}], ids=["terminal", "pipe"])
 def test_every_command_of_a_claim_can_be_copied_from_80_columns(env, tmp_path, monkeypatch):
-    monkeypatch.setattr("server.verify.measured", lambda *_: None)
+    monkeypatch.setattr("server.verify.measured", lambda *_: (None, None))
     done = CliRunner().invoke(command, ["verify", "--runs-dir", str(tmp_path)], env={"COLUMNS": "80", **env})
     assert done.exit_code == 0
     lines = re.sub("\x1b\\[\\d*m", "", done.output).splitlines()

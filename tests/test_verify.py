@@ -23,10 +23,11 @@ from server.verify import (
     UNMEASURED,
     UNPUBLISHED,
     Claim,
-    accuracy,
+    accuracies,
     claims,
     measured,
     short,
+    studied,
     verify,
 )
 
@@ -59,13 +60,14 @@ def test_a_verdict_is_about_the_tolerance_and_more_accuracy_is_as_good():
 
 @pytest.mark.parametrize("one", COUNTED, ids=lambda one: one.claim)
 def test_counts_and_formulas_are_reproduced_but_where_a_paper_contradicts_itself(one, tmp_path):
-    ours = measured(one.measure, tmp_path)
+    ours, seeds = measured(one.measure, tmp_path)
+    assert (seeds is None) == ("saved" not in one.measure)
     if one.claim in KNOWN_NOT:
         assert one.verdict(ours) == NOT
         assert ours == KNOWN_NOT[one.claim]
         assert one.note
     else:
-        if split(one.command)[1] in ("plan", "draw"):
+        if split(one.command)[1:2] in (["plan"], ["draw"]):
             assert re.search(rf"(?<![\d.,]){re.escape(short(one.published))}(?!,?\d|\.\d)", said(one.command))
         assert one.verdict(ours) == (UNPUBLISHED if one.published is None else REPRODUCED)
 
@@ -78,10 +80,13 @@ def test_every_paper_is_there_and_every_claim_has_a_source_and_a_command_that_ex
     for one in found:
         words = split(one.command)
         assert one.source
-        assert words[0] in ("qflock", "make")
+        assert words[0] in ("qflock", "make", "arithmetic")
+        assert words[:2] != ["qflock", "verify"]  # which is what asks
+        if {"mean", "ratio"} & one.measure.keys():  # of numbers that are all the paper's
+            assert one.note.startswith("ours is the paper's own arithmetic, ")
         if words[0] == "qflock":
             assert words[1] in known
-        if words[1] in ("run", "plan", "sweep"):
+        if words[1:] and words[1] in ("run", "plan", "sweep"):
             overrides = [words[at + 1] for at, word in enumerate(words) if word == "--set"]
             assert words[2] in shipped()
             load(words[2], [override.replace("BACKEND", "brisbane") for override in overrides])
@@ -90,16 +95,17 @@ def test_every_paper_is_there_and_every_claim_has_a_source_and_a_command_that_ex
 
 def test_an_accuracy_is_the_mean_over_the_seeds_of_the_unchanged_recipe(tmp_path, run_of):
     recipe = load("smoke")
-    assert accuracy(tmp_path, "smoke") is None
+    assert accuracies(tmp_path, "smoke") == []
+    assert measured({"run": {"recipe": "smoke"}}, tmp_path) == (None, None)
     run_of(tmp_path / "a", recipe, {"student": 0.8, "twin": 0.7})
     run_of(tmp_path / "b", replace(recipe, seed=3), {"student": 0.6, "twin": 0.9})
     run_of(tmp_path / "changed", replace(recipe, rounds=7), {"student": 0.1, "twin": 0.1})
     run_of(tmp_path / "going", replace(recipe, seed=4), {"student": 0.1, "twin": 0.1}, end="")
-    assert accuracy(tmp_path, "smoke") == pytest.approx(0.7)
-    assert accuracy(tmp_path, "smoke", "twin") == pytest.approx(0.8)
-    assert accuracy(tmp_path, "smoke", "logistic") == pytest.approx(0.75)
-    assert accuracy(tmp_path, "smoke", "head") is None
-    assert accuracy(tmp_path, "smoke", set=["rounds=7"]) == pytest.approx(0.1)
+    assert measured({"run": {"recipe": "smoke"}}, tmp_path) == (pytest.approx(0.7), 2)
+    assert sorted(accuracies(tmp_path, "smoke", "twin")) == [0.7, 0.9]
+    assert accuracies(tmp_path, "smoke", "logistic") == [0.75, 0.75]
+    assert accuracies(tmp_path, "smoke", "head") == []
+    assert accuracies(tmp_path, "smoke", set=["rounds=7"]) == [0.1]
 
 
 def test_a_finished_run_that_has_no_score_is_passed_over(tmp_path, run_of):
@@ -107,15 +113,15 @@ def test_a_finished_run_that_has_no_score_is_passed_over(tmp_path, run_of):
     ledger = run_of(tmp_path / "b", replace(load("smoke"), seed=3), {"student": 0.6}) / "rounds.jsonl"
     lines = ledger.read_text().splitlines(keepends=True)
     ledger.write_text("".join(line for line in lines if json.loads(line)["kind"] != "score"))
-    assert accuracy(tmp_path, "smoke") == pytest.approx(0.8)
+    assert accuracies(tmp_path, "smoke") == [0.8]
 
 
 def test_an_accuracy_in_one_place_is_that_of_its_study(tmp_path, monkeypatch):
     rows = {"student: 11 qubits": [{"accuracy": 0.7}, {"accuracy": 0.9}], "linear twin: without": [{"accuracy": 0.1}]}
     (tmp_path / "qdllm.json").write_text(json.dumps({"corpora": {"topic": {"rows": rows}}}))
     monkeypatch.setattr("server.verify.STUDIES", tmp_path)
-    assert measured({"central": {"corpus": "topic"}}, tmp_path) == pytest.approx(0.8)
-    assert measured({"central": {"corpus": "senti"}}, tmp_path) is None
+    assert measured({"central": {"corpus": "topic"}}, tmp_path) == (pytest.approx(0.8), 2)
+    assert measured({"central": {"corpus": "senti"}}, tmp_path) == (None, None)
 
 
 def test_the_readme_and_this_table_say_the_same_of_a_system(tmp_path):
@@ -124,7 +130,7 @@ def test_the_readme_and_this_table_say_the_same_of_a_system(tmp_path):
     for row in SYSTEMS:
         arms = row.arms(STUDIES)
         if row.recipe in ours and arms.get("student"):
-            assert ours[row.recipe] == pytest.approx(fmean(arms["student"]))
+            assert ours[row.recipe] == (pytest.approx(fmean(arms["student"])), len(arms["student"]))
             seen += 1
     assert seen
 
@@ -133,11 +139,11 @@ def test_an_accuracy_that_was_not_run_here_is_that_of_a_committed_study(tmp_path
     row = {"recipe": "smoke", "changes": ["rounds=7"], "accuracy": {"student": [0.5, 0.7]}}
     (tmp_path / "study.json").write_text(json.dumps({"rows": [{"arm": "other"}, row]}))
     monkeypatch.setattr("server.verify.STUDIES", tmp_path)
-    assert accuracy(tmp_path, "smoke") is None
-    assert accuracy(tmp_path, "smoke", set=["rounds=7"]) == pytest.approx(0.6)
-    assert accuracy(tmp_path, "smoke", "twin", ["rounds=7"]) is None
+    assert accuracies(tmp_path, "smoke") == []
+    assert accuracies(tmp_path, "smoke", set=["rounds=7"]) == [0.5, 0.7]
+    assert accuracies(tmp_path, "smoke", "twin", ["rounds=7"]) == []
     run_of(tmp_path / "a", replace(load("smoke"), rounds=7), {"student": 0.9})
-    assert accuracy(tmp_path, "smoke", set=["rounds=7"]) == pytest.approx(0.9)
+    assert accuracies(tmp_path, "smoke", set=["rounds=7"]) == [0.9]
 
 
 def test_an_accuracy_is_asked_of_arms_that_its_recipe_has():
@@ -151,8 +157,17 @@ def test_the_table_has_a_row_a_claim_and_says_theirs_and_ours(tmp_path):
     sheet = verify(tmp_path)
     assert [row[1] for row in sheet.rows] == [one.claim for one in claims()]
     text = sheet.markdown()
-    assert "| 9,275 | 9,299 | not reproduced |" in text
-    assert "| 1,497 | 1,497 | reproduced |" in text
+    assert "| 9,275 | 9,299 |  | not reproduced |" in text
+    assert "| 1,497 | 1,497 |  | reproduced |" in text
+    of_tweets = next(row for row in sheet.rows if row[1] == "accuracy on TweetEval's sentiment")
+    assert of_tweets[4] == len(studied(STUDIES, "llm-qfl-tweets", [])["student"])
+
+
+def test_the_committed_runs_of_qfed_by_clients_are_claims():
+    study = json.loads((STUDIES / "qfed-scale.json").read_text())
+    kept = {tuple(row["changes"]): fmean(row["accuracy"]["student"]) for row in study["rows"]}
+    asked = [one for one in claims() if one.measure.get("run", {}).get("recipe") == "qfed-scale"]
+    assert {tuple(one.measure["run"]["set"]): measured(one.measure, STUDIES)[0] for one in asked} == kept
 
 
 def test_a_setting_that_no_recipe_has_is_one_line():
@@ -169,5 +184,5 @@ def test_a_seed_that_never_gets_there_counts_with_all_that_it_spent(tmp_path, mo
     ]
     (tmp_path / "study.json").write_text(json.dumps({"arms": arms}))
     monkeypatch.setattr("server.verify.STUDIES", tmp_path)
-    assert measured({"saved": {"study": "study"}}, tmp_path) == pytest.approx((0.4 - 0.6) / 2)
-    assert measured({"saved": {"study": "none"}}, tmp_path) is None
+    assert measured({"saved": {"study": "study"}}, tmp_path) == (pytest.approx((0.4 - 0.6) / 2), 2)
+    assert measured({"saved": {"study": "none"}}, tmp_path) == (None, None)
