@@ -12,7 +12,6 @@ from typing import Any
 from rich.table import Table
 
 from bench import qdllm, reviews, sensitivity
-from bench.study import over
 from server.effects import sentences
 from server.record import STUDENT, TWIN
 from server.statistics import LEVEL, estimate
@@ -83,14 +82,15 @@ def table(results: Path) -> Table:
     """Ours, the twin's and the paper's accuracy, each with the command that measures it."""
     printed = {recipe: one.published for one in claims() if (recipe := about(one))}
     drawn = Table()
-    for name in ("system", "corpus", "ours", "twin", "paper", "command"):
-        drawn.add_column(name, justify="right" if name in ("ours", "twin", "paper") else "left")
+    for name in ("system", "corpus", "ours", "twin", "seeds", "paper", "command"):
+        drawn.add_column(name, justify="right" if name in ("ours", "twin", "seeds", "paper") else "left")
     for row in SYSTEMS:
         arms = row.arms(results)
         paper = printed.get(row.recipe)
-        cells = [accuracy(arms.get(name, [])) for name in (STUDENT, TWIN)]
+        both = [arms.get(name, []) for name in (STUDENT, TWIN)]
+        seeds = " and ".join(dict.fromkeys(str(len(values)) for values in both if values))
         said = f"{paper:.1%}" if paper is not None else "no number"
-        drawn.add_row(row.system, row.corpus, *cells, said, f"`{row.command}`")
+        drawn.add_row(row.system, row.corpus, *map(accuracy, both), seeds, said, f"`{row.command}`")
     return drawn
 
 
@@ -113,10 +113,9 @@ def accuracy(values: Sequence[float]) -> str:
     return f"{found.mean:.1%}{between}"
 
 
-def note(results: Path) -> str:
-    """What the intervals are."""
-    counts = (len(values) for row in SYSTEMS for values in row.arms(results).values() if values)
-    return f"Test accuracy, mean of {over(counts)} ({LEVEL:.0%} interval)."
+def note() -> str:
+    """What the numbers are."""
+    return f"Test accuracy, mean over seeds ({LEVEL:.0%} interval)."
 
 
 def helped(results: Path) -> str:

@@ -143,7 +143,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
 }
 
 DIGESTS: dict[str, Callable[[Path], str]] = {
-    "systems": lambda results: f"{markdown(systems.table(results))}\n\n{systems.note(results)}",
+    "systems": lambda results: f"{markdown(systems.table(results))}\n\n{systems.note()}",
     "helped": systems.helped,
     "qdllm-published": lambda results: f"{markdown(printed.table(results))}\n\n{printed.note(results)}",
     "verify": lambda results: verify(results).markdown(),  # a folder without runs

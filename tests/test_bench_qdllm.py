@@ -348,13 +348,16 @@ def test_the_printed_means_are_those_of_the_printed_teachers(key):
 
 def test_every_corpus_is_a_recipe_and_stands_among_the_systems():
     drawn = systems.table(RESULTS)
-    cells = {name: list(column.cells) for name, column in zip(["system", "corpus"], drawn.columns, strict=False)}
+    cells = {column.header: list(column.cells) for column in drawn.columns}
     own = [c for s, c in zip(cells["system"], cells["corpus"], strict=True) if s.startswith("QD-LLM")]
     assert own == list(qdllm.CORPORA)
     for corpus in own:
         load(f"qd-llm-{corpus}", central(load(f"qd-llm-{corpus}")))
-    papers = dict(zip(own, list(drawn.columns[4].cells)[-len(own) :], strict=True))
+    papers = dict(zip(own, cells["paper"][-len(own) :], strict=True))
     assert [corpus for corpus, said in papers.items() if said == "no number"] == ["reviews"]
+    for row, said in zip(systems.SYSTEMS, cells["seeds"], strict=True):
+        measured = row.arms(RESULTS)
+        assert said == " and ".join({str(len(measured[arm])) for arm in ("student", "twin") if measured.get(arm)})
 
 
 @pytest.mark.parametrize(("corpus", "ours"), [("thematic", "0.8581"), ("emotion", "0.8012"), ("hiding", "0.8123")])
