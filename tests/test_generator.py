@@ -4,6 +4,7 @@ import json
 from itertools import pairwise
 from math import pi
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ from torch import nn
 from data.streams import stream
 from quantum.generator import SOURCES, Generator
 from quantum.ring import ring
-from quantum.targets import TARGETS, weights_of
-from recipes.schema import GeneratorConfig
+from quantum.targets import GREY, TARGETS, weights_of
+from recipes.schema import GeneratorConfig, Grey, Network
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "qfed.json").read_text())
 DRAWS = np.random.default_rng(0)
@@ -187,6 +188,12 @@ def test_a_probability_of_zero_has_a_finite_slope():
     arrays = {"beta": torch.zeros(48, requires_grad=True), "gamma": tensors(generator.initial(0))["gamma"]}
     generator.weights(arrays).square().sum().backward()  # β = 0 leaves |0000⟩
     assert torch.isfinite(arrays["beta"].grad).all()
+
+
+def test_a_recipe_may_name_every_target_and_no_other_network():
+    assert set(get_args(Network)) == TARGETS.keys()
+    grey = {name for name, target in TARGETS.items() if target.shape == GREY}
+    assert set(get_args(Grey)) == grey
 
 
 @pytest.mark.parametrize("name", TARGETS)
