@@ -4,7 +4,7 @@ A group is all runs of one recipe but for its seed. Differences are paired by se
 group, and every group against the first, if both are of one corpus.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise, product
 from typing import Any
@@ -80,9 +80,11 @@ class Comparison:
         return f"{judged} comparisons at {LEVEL:.0%}: by chance alone, expect {chance} to show a difference."
 
 
-def compare(outcomes: Sequence[Outcome]) -> Comparison:
-    """Group the runs, estimate every arm, and pair what can be paired."""
+def compare(outcomes: Sequence[Outcome], names: Mapping[str, str] | None = None) -> Comparison:
+    """Group the runs, estimate every arm, and pair what can be paired; groups may be named, by a digest of theirs."""
     groups, base = grouped(outcomes)
+    if names:
+        groups = [replace(one, label=names[next(iter(one.runs.values())).recipe.digest()]) for one in groups]
     rows = [row(group, arm) for group in groups for arm in (*group.arms, *group.alone)]
     return Comparison(groups, base, rows, pairs(groups), unpaired(groups))
 

@@ -13,13 +13,13 @@ from typing import Any
 from rich.table import Table
 
 from server.ablation import FULL, PLAIN
-from server.compare import Pair, reading
+from server.compare import Pair, compare, reading
 from server.console import plain_console
 from server.ledger import ratios
 from server.outcome import Outcome, refuse_untaught
 from server.statistics import FEWEST, LEVEL, Difference, difference, estimate
 from server.sweep import Sweep
-from server.tables import markdown
+from server.tables import WRITERS, markdown
 
 CLAIM = 0.30  # "up to 30% less computational overhead", arXiv:2505.18656
 WORK = "work to plain's loss"
@@ -226,7 +226,7 @@ def as_markdown(results: Results) -> str:
 
 
 def show(sweep: Sweep, outcomes: Sequence[Outcome]) -> None:
-    """Print the table, and write it beside the runs as CSV and Markdown."""
+    """Print the table, and write it beside the runs as CSV and Markdown, and the comparison of the arms as a page."""
     results = effects(sweep, outcomes)
     if not results["seeds"]:
         return  # an arm is missing at every seed; whoever ran them says why
@@ -235,3 +235,8 @@ def show(sweep: Sweep, outcomes: Sequence[Outcome]) -> None:
     for path, text in (("ablation.csv", as_csv(results)), ("ablation.md", as_markdown(results))):
         (sweep.folder / path).write_text(text, encoding="utf-8")
         console.print(f"wrote {sweep.folder / path}", highlight=False, soft_wrap=True)
+    names = {run.recipe.digest(): run.label.rpartition(" ")[0] for run in sweep.runs}
+    arms = compare([outcome for outcome in outcomes if outcome.recipe.seed in results["seeds"]], names)
+    for kind in ("html", "png"):
+        WRITERS[kind](arms, sweep.folder / f"ablation.{kind}")
+        console.print(f"wrote {sweep.folder / f'ablation.{kind}'}", highlight=False, soft_wrap=True)

@@ -237,6 +237,9 @@ def test_what_was_found_is_printed_and_written_beside_the_runs(tmp_path, run_of,
     assert (sweep.folder / "ablation.csv").read_text() == as_csv(results)
     assert all(sentence in " ".join(printed.split()) for sentence in sentences(results))
     assert all(column in printed for column in ("accuracy", "shots", "bytes", "rounds", "ρ > 1"))
+    page = (sweep.folder / "ablation.html").read_text()
+    assert all(f">{name}: student − plain</th>" in page or name == PLAIN for name in arms("smoke", ALL))
+    assert (sweep.folder / "ablation.png").read_bytes().startswith(b"\x89PNG")
     show(sweep, outcomes[:1])
     assert capsys.readouterr().out == ""
 
