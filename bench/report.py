@@ -151,7 +151,7 @@ def table(results: Results) -> Table:
     for row in results["rows"]:
         limit, met = "", ""
         if row["limit"]:
-            limit, met = f"{row['limit']:g}", "yes" if row["cpu"] < row["limit"] else "no"
+            limit, met = f"{row['limit']:g}", "yes" if within(row) else "no"
         drawn.add_row(
             row["what"],
             f"{row['cpu']:.1f}",
@@ -162,6 +162,11 @@ def table(results: Results) -> Table:
             f"{row['load']:g}",
         )
     return drawn
+
+
+def within(row: Results) -> bool:
+    """Whether a command and its page keep to the limits; of seconds those of the CPU count."""
+    return bool(row["bytes"] < LIMIT_MB * 1e6 and (row["limit"] is None or row["cpu"] < row["limit"]))
 
 
 def note(results: Results) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench import containers, engine, executors, federation, noisy, processes, teacher
+from bench import containers, engine, executors, federation, noisy, processes, report, teacher
 from bench.memory import Peak
 from bench.peer import PEERS, Peer, PeerError, interpreter, ours
 
@@ -335,3 +335,21 @@ def test_the_quick_federation_benchmark_runs_and_writes_its_results(tmp_path):
     assert (cell["clients"], cell["size"], len(cell["runs"]["ours"][0]["rounds_ms"])) == (5, 1500, 20)
     assert cell["ours_family_mb"] > cell["ours_simulation_mb"] > 0
     assert results["command"].startswith("python -m bench.federation --quick")
+
+
+def test_the_committed_report_of_a_large_run_keeps_to_its_seconds_and_megabytes():
+    results = json.loads(report.RESULTS.read_text())
+    rows = {row["what"]: row for row in results["rows"]}
+    assert results["shape"] == "70 rounds, 60 clients"
+    assert (rows["report"]["cpu"] < 5, rows["report"]["bytes"] < 3e6) == (True, True)
+    assert rows["compare 25 runs"]["cpu"] < 10
+    assert [row["limit"] for row in rows.values()] == [5, None, 10]
+
+
+@pytest.mark.parametrize(
+    ("change", "met"), [({}, "yes"), ({"cpu": 5.0}, "no"), ({"bytes": 3_000_000}, "no"), ({"wall": 60.0}, "yes")]
+)
+def test_a_report_is_within_its_limits_of_seconds_and_of_megabytes(change, met):
+    row = {"what": "report", "wall": 1.0, "cpu": 1.0, "limit": 5.0, "bytes": 412_830, "load": 1.0}
+    (found,) = report.table({"shape": "", "rows": [row | change]}).columns[4].cells
+    assert found == met
