@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,8 @@ def together(*drawings: Drawing, rows: int = 1) -> "Figure":
 def element(drawing: Drawing) -> str:
     """The panel as a part of a page: names of its own, no size, the page's ink."""
     drawn = drawing.svg[drawing.svg.index("<svg") :].replace(INK, "currentColor")
-    drawn = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{drawing.name}-", drawn)
+    own = escape(drawing.name, quote=True)
+    drawn = re.sub(r'id="|url\(#|href="#', lambda found: f"{found[0]}{own}-", drawn)
     box = re.search(r'viewBox="[^"]*"', drawn)
     assert box
     return re.sub(r"<svg[^>]*>", f"<svg {box[0]}>", drawn, count=1)

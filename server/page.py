@@ -178,7 +178,7 @@ def figure(drawing: Drawing) -> str:
     label = escape(drawing.says, quote=True)
     named = element(drawing).replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
     shown = f"<figcaption>{escape(drawing.says)}.</figcaption>" if len(drawing.says) <= CAPTION else ""
-    return f'<figure id="figure-{drawing.name}">{named}{shown}</figure>'
+    return f'<figure id="figure-{escape(drawing.name, quote=True)}">{named}{shown}</figure>'
 
 
 def paragraphs(*texts: str) -> str:

@@ -4,6 +4,7 @@ A shape is a check of one value, or is built of shapes: {key: shape} for keys th
 nobody reads; [shape] for a list; Each(shape) for a dictionary of them by any name, or by client.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
@@ -48,6 +49,11 @@ def clients(value: Any) -> bool:
     return fits(value, [count]) or fits(value, by_client(lambda _: True))
 
 
+def portable(name: str) -> bool:
+    """Whether an arm's name may also be that of its figures and their files."""
+    return re.fullmatch(r"[\w.-]{1,40}", name, re.ASCII) is not None and name.strip(".") != ""
+
+
 def by_client(shape: Any) -> Each:
     return Each(shape, str.isdecimal)
 
@@ -74,24 +80,24 @@ ARM = {
     "admitted": [count],
     "clients": by_client(VISIT),
 }
-SCORED = {"confusion": square, **dict.fromkeys(("accuracy", "loss"), number)}
+SCORED = {**ARM, "confusion": square, **dict.fromkeys(("accuracy", "loss"), number)}
 TESTED = {
     **dict.fromkeys(("examples", "shots"), count),
     **dict.fromkeys(("accuracy", "loss", "exact_loss", "shot_loss", "shot_spread"), Each(number)),
 }
 LINES = {  # kind → its shape, and the keys that it must have
-    "round": ({**ANY, "round": count, "arms": Each(ARM)}, ("round", "arms")),
+    "round": ({**ANY, "round": count, "arms": Each(ARM, portable)}, ("round", "arms")),
     "score": (
         {
             **ANY,
-            "arms": Each(SCORED),
+            "arms": Each(SCORED, portable),
             "clients": by_client(TESTED),
             **dict.fromkeys(("head", "logistic", "majority"), number),
         },
         (),
     ),
 }
-OTHER = ({**ANY, "clients": clients}, ())
+OTHER = ({**ANY, "arms": Each(ARM), "clients": clients}, ())
 
 
 def sound(line: Any) -> bool:

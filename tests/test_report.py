@@ -15,10 +15,11 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from recipes.load import load
 from recipes.section import InputError
+from server.drawing import Drawing
 from server.figures import STATES
 from server.folder import as_yaml
 from server.ledger import Ledger, lines
-from server.page import Section, page
+from server.page import Section, figure, page
 from server.record import mean, record
 from server.report import FILES, PARTS, lead, report
 from server.run_figures import admitted, of_run
@@ -321,6 +322,27 @@ def test_a_ledger_with_any_value_another_or_gone_has_a_page(data, tmp_path):
     signs(known)
     for drawing in of_run(known):
         drawing.draw(Figure().subplots())
+
+
+@pytest.mark.parametrize("name", ["..", "", "a/b", "../../x", 'x" onload="alert(1)', "a\n", "é", "a" * 41])
+@pytest.mark.parametrize("line", [2, -2])
+def test_an_arm_whose_name_could_be_no_files_is_damage(name, line, written):
+    def change(said):
+        said[line]["arms"][name] = said[line]["arms"].pop("twin")
+
+    known = written(change)
+    assert any("is damaged" in note for note in known.notes)
+    assert name not in known.arms
+
+
+def test_a_line_of_a_kind_of_its_own_has_arms_of_the_same_shape(written):
+    assert "Line 1 of rounds.jsonl is damaged" in written(lambda said: said[0].update(arms=7)).notes[0]
+
+
+def test_a_figures_name_is_text_in_its_ids():
+    drawn = figure(Drawing('a\\1"><script>', "title", "says", lambda axes: None))
+    assert "<script>" not in drawn
+    assert 'id="figure-a\\1&quot;&gt;&lt;script&gt;"' in drawn
 
 
 def test_an_older_schema_is_reported_as_far_as_it_goes(written):
