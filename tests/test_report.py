@@ -24,7 +24,8 @@ from server.record import mean, record
 from server.report import FILES, PARTS, lead, report
 from server.run_figures import admitted, of_run
 from server.sheets import sheets
-from server.signs import SIGNS, noisy, signs
+from server.signs import SIGNS, signs
+from server.symptoms import noisy
 from strategies.classes import by_class, macro
 
 SMOKE = load("smoke", ["rounds=6", "clients=3"])
