@@ -17,7 +17,7 @@ from server.page import Column, Section, Sheet, bullets, page, panels, paragraph
 from server.record import STUDENT, TWIN, Record, number, record
 from server.run_figures import of_run
 from server.sheets import sheets
-from server.signs import Sign, signs
+from server.signs import signs, unsought
 
 FILE, FILES = "report.html", "report"
 PARTS = {  # section → its heading, its figures and its tables
@@ -54,7 +54,7 @@ def report(folder: Path, ending: Line | None = None, *, apart: bool = False) -> 
 
 def whole(known: Record, drawings: list[Drawing], tables: list[Sheet], tail: str = "") -> str:
     """The page."""
-    sections = [Section("signs", "Warnings", warned(signs(known), known.notes))]
+    sections = [Section("signs", "Warnings", warned(known))]
     for anchor, (heading, drawn, shown) in PARTS.items():
         chosen = [one for one in drawings if one.name.split("-")[0] in drawn]
         inside = "".join(sheet.html() for sheet in tables if sheet.name in shown)
@@ -83,13 +83,17 @@ def lead(known: Record) -> str:
     return paragraphs(*said, " · ".join(facts))
 
 
-def warned(found: list[Sign], notes: list[str]) -> str:
-    """Signs with their remedies, then what could not be read."""
+def warned(known: Record) -> str:
+    """Signs with their remedies, which were not looked for, then what could not be read."""
     listed = "".join(
-        f"<li><b>{escape(sign.name)}.</b> {escape(sign.found)} <i>{escape(sign.remedy)}</i></li>" for sign in found
+        f"<li><b>{escape(sign.name)}.</b> {escape(sign.found)} <i>{escape(sign.remedy)}</i></li>"
+        for sign in signs(known)
     )
-    shown = f'<ul class="signs">{listed}</ul>' if listed else paragraphs("None of the signs that we look for.")
-    return shown + bullets(notes)
+    missed = unsought(known)
+    none = f"None of the {'other ' * bool(missed)}signs that we look for."
+    shown = f'<ul class="signs">{listed}</ul>' if listed else paragraphs(none)
+    why = f"Not looked for, because the recipe cannot be read: {', '.join(missed)}." if missed else ""
+    return shown + paragraphs(why) + bullets(known.notes)
 
 
 def ran(known: Record) -> str:

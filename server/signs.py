@@ -40,6 +40,12 @@ def signs(record: Record) -> list[Sign]:
     return [Sign(name, found, remedy) for name, found, remedy in told if found]
 
 
+def unsought(record: Record) -> list[str]:
+    """The signs that could not be looked for, because the recipe cannot be read."""
+    return [] if record.recipe else [name for name, (look, _) in SIGNS.items() if look in READ_RECIPE]
+
+
+READ_RECIPE = (capped, starved, noisy)
 SIGNS: dict[str, tuple[Callable[[Record], Found], str]] = {
     "Not finished": (
         unfinished,

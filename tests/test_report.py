@@ -374,6 +374,16 @@ def test_a_recipe_of_another_version_is_shown_as_it_stands(written):
     assert "what_was_that: 3" in report(folder).read_text()
 
 
+def test_signs_that_only_a_recipe_could_show_are_said_to_be_unsought(written):
+    folder = written(lambda said: each(said, lambda visit, *_: visit.update(maxiter=17))).folder
+    assert "Not looked for" not in report(folder).read_text()
+    (folder / "recipe.yaml").write_text("what_was_that: 3\n")
+    text = report(folder).read_text()
+    assert "None of the other signs that we look for." in text
+    missed = "maxiter at its cap, Budget below n + 2, Noise above shot error"
+    assert f"Not looked for, because the recipe cannot be read: {missed}." in text
+
+
 def test_a_run_that_has_just_begun_and_one_without_a_ledger_have_a_page(tmp_path):
     (tmp_path / "recipe.yaml").write_text(as_yaml(SMOKE))
     page = Page(report(tmp_path).read_text())
