@@ -113,11 +113,11 @@ class Sheet:
         return told
 
     def csv(self) -> str:
-        """Numbers in full."""
+        """Numbers in full; what is missing, or was none, is blank."""
         text = io.StringIO()
         out = csv.writer(text, lineterminator="\n")
         out.writerow([column.head for column in self.columns])
-        out.writerows(["" if value is None else value for value in row] for row in self.rows)
+        out.writerows(["" if value is None or value != value else value for value in row] for row in self.rows)
         return text.getvalue()
 
 

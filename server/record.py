@@ -6,7 +6,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from math import isnan
+from math import isfinite
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -157,9 +157,14 @@ def number(said: Line, key: str) -> float:
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
+def finite(values: Iterable[float]) -> list[float]:
+    """Those that are known."""
+    return [value for value in values if isfinite(value)]
+
+
 def mean(said: Iterable[Line], key: str) -> float:
     """Over the clients that have such a number; one without a teacher has none of its."""
-    known = [value for client in said if not isnan(value := number(client, key))]
+    known = finite(number(client, key) for client in said)
     return fmean(known) if known else float("nan")
 
 

@@ -4,7 +4,7 @@ A run that has not ended, or whose folder is damaged, is reported as far as it c
 """
 
 from html import escape
-from math import sqrt
+from math import isfinite, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +73,20 @@ def lead(known: Record) -> str:
         beside = "no twin was trained beside it"
         if TWIN in score:
             twin = number(score[TWIN], "accuracy")
-            beside = f"its classical twin in {twin:.1%} ({points(own - twin)} points)"
-        said.append(f"The student is right in {own:.1%} of {of}, {beside}.")
+            apart = f" ({points(own - twin)} points)" if isfinite(own - twin) else ""
+            beside = f"its classical twin in {share(twin)}{apart}"
+        said.append(f"The student is right in {share(own)} of {of}, {beside}.")
         if rows:
             said.append(f"In one run a difference of less than about {1.96 * sqrt(0.5 / rows):.1%} is chance.")
     state = known.end.get("state", "not ended")
     facts = [known.folder.name, state, f"{len(known.rounds)} rounds", f"{len(known.clients)} clients"]
     facts += [f"seed {recipe.seed}", f"digest {recipe.digest()}", f"executor {recipe.executor}"] if recipe else []
     return paragraphs(*said, " · ".join(facts))
+
+
+def share(value: float) -> str:
+    """An accuracy, if it is known."""
+    return f"{value:.1%}" if isfinite(value) else "an unknown share"
 
 
 def warned(known: Record) -> str:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from server.drawing import Drawing
 from server.figures import COLOURS, GROUPS, Curve, confusion, curves, grid, heat, shares
-from server.record import STUDENT, Record, number
+from server.record import STUDENT, Record, finite, number
 
 
 def of_run(record: Record) -> Iterator[Drawing]:
@@ -54,11 +54,14 @@ def by_round(record: Record) -> Iterator[Drawing]:
             parts = record.trained(arm)
             if not parts:
                 continue
-            locals_ = [[number(client, f"student_{name}") for client in part["clients"].values()] for _, part in parts]
+            locals_ = [
+                finite(number(client, f"student_{name}") for client in part["clients"].values()) for _, part in parts
+            ]
             values = [number(part, f"reference_{name}") for _, part in parts]
             low, high = ([pick(found, default=np.nan) for found in locals_] for pick in (min, max))
             drawn.append(Curve(f"{arm}, averaged", [n for n, _ in parts], values, low, high, COLOURS.get(arm, "")))
-            said.append(f"{arm} from {values[0]:.3f} to {values[-1]:.3f}")
+            ends = [f"{value:.3f}" if np.isfinite(value) else "no number" for value in (values[0], values[-1])]
+            said.append(f"{arm} from {' to '.join(ends)}")
         if drawn:
             says = (
                 f"{name} by round on the server's rows, in the band of the clients' before averaging: {'; '.join(said)}"

@@ -17,6 +17,7 @@ from server.symptoms import (
     diverging,
     failed,
     noisy,
+    numberless,
     oscillating,
     scarce,
     starved,
@@ -84,6 +85,11 @@ SIGNS: dict[str, tuple[Callable[[Record], Found], str]] = {
     "Client losses diverge": (
         diverging,
         "QFed names clients whose models differ; here only their rows do: set distil.proximal, or admit by alignment.",
+    ),
+    "A loss was no number": (
+        numberless,
+        "A fit went too far, or a client's rows hold what is no number: lower optimiser.learning_rate, a or rhobeg, "
+        "and see which client was the first.",
     ),
     "Loss oscillates": (
         oscillating,

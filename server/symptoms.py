@@ -5,10 +5,10 @@ A threshold that is ours says why it stands where it does. Losses in nats.
 
 from collections.abc import Sequence
 from itertools import pairwise
-from math import hypot, isfinite, isnan
+from math import hypot, isfinite
 from statistics import fmean, pstdev
 
-from server.record import STUDENT, TWIN, Record, number
+from server.record import STUDENT, TWIN, Record, finite, mean, number
 
 Found = str | None
 CHANCE = 3.0  # standard deviations
@@ -57,7 +57,8 @@ def starved(record: Record) -> Found:
         return None
     for arm in record.arms:
         sizes = [int(part["parameters"]) for _, part in record.trained(arm) if "parameters" in part]
-        least = min((number(said, "maxiter") for _, _, said in record.visits(arm)), default=float("nan"))
+        budgets = finite(number(said, "maxiter") for _, _, said in record.visits(arm))
+        least = min(budgets, default=float("nan"))
         if sizes and least < sizes[0] + 2:
             return f"A budget of {least:.0f} evaluations is below n + 2 = {sizes[0] + 2} for the {arm}."
     return None
@@ -96,9 +97,9 @@ def behind(record: Record) -> Found:
 def diverging(record: Record) -> Found:
     """The clients' losses end twice as far apart as they began, and by more than the noise of a small client."""
     rounds = [
-        [number(said, "student_loss") for said in part["clients"].values()] for _, part in record.trained(STUDENT)
+        finite(number(said, "student_loss") for said in part["clients"].values()) for _, part in record.trained(STUDENT)
     ]
-    spreads = [pstdev(losses) for losses in rounds if len(losses) > 1 and not any(map(isnan, losses))]
+    spreads = [pstdev(losses) for losses in rounds if len(losses) > 1]
     if len(spreads) < 4:
         return None
     first, last = fmean(spreads[: len(spreads) // 3 or 1]), fmean(last_third(spreads))
@@ -106,10 +107,20 @@ def diverging(record: Record) -> Found:
     return f"The clients' losses spread from {first:.3f} to {last:.3f} nats." if apart else None
 
 
+def numberless(record: Record) -> Found:
+    """The ledger has null where a loss was infinite or NaN."""
+    visits = [(client, said) for arm in record.arms for _, client, said in record.visits(arm)]
+    lost = [client for client, said in visits if said.get("student_loss", 0) is None]
+    parts = [part for arm in record.arms for _, part in record.trained(arm)]
+    found = [f"{len(lost)} losses of clients {', '.join(map(str, sorted(set(lost))))}"] if lost else []
+    if averaged := sum(part.get("reference_loss", 0) is None for part in parts):
+        found.append(f"{averaged} of the server's losses")
+    return f"{' and '.join(found).capitalize()} were no number." if found else None
+
+
 def oscillating(record: Record) -> Found:
     """Two in three steps turn back, each by more than 5% of the mean loss."""
-    losses = [number(part, "reference_loss") for _, part in record.trained(STUDENT)]
-    losses = [loss for loss in losses if isfinite(loss)]
+    losses = finite(number(part, "reference_loss") for _, part in record.trained(STUDENT))
     if len(losses) < 6:
         return None
     steps = [b - a for a, b in pairwise(losses)]
@@ -124,10 +135,7 @@ def apart(record: Record) -> Found:
     if not (trained := record.trained(STUDENT)) or not trained[-1][1]["clients"]:
         return None
     last = trained[-1][1]
-    local, ours = (
-        fmean(number(said, "student_loss") for said in last["clients"].values()),
-        number(last, "reference_loss"),
-    )
+    local, ours = mean(last["clients"].values(), "student_loss"), number(last, "reference_loss")
     large = ours > 1.5 * local and ours - local > 0.1
     return f"The average loses {ours:.3f} nats, the clients before it {local:.3f} on their own rows." if large else None
 
@@ -167,8 +175,7 @@ def scarce(record: Record) -> Found:
 
 
 def cosines(record: Record) -> list[float]:
-    values = [number(part, "cosine") for _, part in record.trained(STUDENT)]
-    return [value for value in values if isfinite(value)]
+    return finite(number(part, "cosine") for _, part in record.trained(STUDENT))
 
 
 def last_third(values: Sequence[float]) -> Sequence[float]:

@@ -202,6 +202,7 @@ SPOILED = {
         client.update(shot_loss={"student": 0.3}, shot_spread={"student": 0.01})
         for client in said[-2]["clients"].values()
     ],
+    "A loss was no number": lambda said: each(said, lambda v, n, c: v.update(student_loss=None) if n + c == 7 else 0),
     "Few rows": lambda said: each(said, lambda visit, *_: visit.update(examples=12)),
 }
 
@@ -225,6 +226,37 @@ def test_each_sign_shows_where_it_should_and_alone(name, written):
     assert [sign.name for sign in found] == [name]
     assert found[0].found.endswith(".")
     assert found[0].remedy in [remedy for _, remedy in SIGNS.values()]
+
+
+def test_a_loss_that_was_no_number_silences_no_other_sign(written):
+    def change(said):
+        each(said, lambda visit, n, c: visit.update(student_loss=[0.4 + 0.1 * n, 0.4, None][c]))
+        every(said, lambda part, n: part.update(reference_loss=None if n == 1 else 2.5))
+
+    found = {sign.name: sign.found for sign in signs(written(change))}
+    assert list(found) == ["Client losses diverge", "A loss was no number", "Large local-global gap"]
+    assert found["A loss was no number"] == "6 losses of clients 2 and 1 of the server's losses were no number."
+
+
+def test_a_budget_that_is_missing_hides_no_other(written):
+    def change(said):
+        each(said, lambda visit, n, c: visit.update(maxiter=17) if c else visit.pop("maxiter"))
+
+    assert [sign.name for sign in signs(written(change))] == ["Budget below n + 2"]
+
+
+@pytest.mark.parametrize("arm", ["student", "twin"])
+def test_an_accuracy_that_was_no_number_is_unknown_and_blank_in_a_file(arm, written):
+    known = written(lambda said: said[-2]["arms"][arm].update(accuracy=None))
+    text = report(known.folder, apart=True).read_text()
+    assert "an unknown share" in text
+    assert "nan%" not in text
+    assert "nan" not in (known.folder / FILES / "arms.csv").read_text()
+
+
+def test_a_curve_without_numbers_says_so(written):
+    known = written(lambda said: each(said, lambda visit, *_: visit.update(student_loss=None)))
+    assert "nan" not in report(known.folder).read_text()
 
 
 def test_a_noise_loss_within_shot_error_is_no_sign(written):
@@ -403,6 +435,7 @@ def test_a_number_that_is_missing_is_blank_and_not_zero(written):
         every(said, lambda part, n: part.update(reference_loss=None))
 
     known = written(change)
+    assert "student from no number to no number" in report(known.folder).read_text()
     rounds = next(sheet for sheet in sheets(known) if sheet.name == "rounds")
     assert isnan(rounds.rows[0][2])
     assert Page(report(known.folder).read_text()).tables[1][1][2] == ""
