@@ -89,5 +89,5 @@ def draw(folder: Path, end: dict[str, Any]) -> None:
 
     try:
         log.info("wrote %s", report(folder, end))
-    except OSError as error:
+    except (OSError, InputError) as error:
         log.warning("no report: %s", error)

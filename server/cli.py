@@ -353,7 +353,12 @@ def report(
     from server.report import FILES
     from server.report import report as write
 
-    typer.echo(f"report: {write(run, apart=True)}")
+    try:
+        page = write(run, apart=True)
+    except OSError as error:
+        place = f"{error.filename2 or error.filename or run} cannot be written ({error.strerror})"
+        raise InputError(f"{place}: move what is in its way, or give the folder to this user") from None
+    typer.echo(f"report: {page}")
     typer.echo(f"figures and tables: {run / FILES}")
 
 

@@ -90,7 +90,11 @@ class Record:
 
 def record(folder: Path, ending: Line | None = None) -> Record:
     """Read a folder; `ending` is the last line of a ledger that it is about to be written to."""
-    if not any((folder / name).is_file() for name in TEXTS):
+    try:
+        there = any((folder / name).is_file() for name in TEXTS)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read ({error.strerror}): give its owner's rights to this user") from None
+    if not there:
         raise InputError(f"{folder} is not a run folder: it has neither {' nor '.join(TEXTS)}")
     notes: list[str] = []
     ledger = readable(folder / "rounds.jsonl", notes)
@@ -105,14 +109,18 @@ def readable(path: Path, notes: list[str]) -> list[Line]:
     if not path.is_file():
         notes.append(f"{path.name} is not there: nothing of this run was written down.")
         return []
-    *texts, torn = path.read_bytes().decode("utf-8", errors="replace").split("\n")
+    try:
+        *texts, torn = path.read_bytes().decode("utf-8", errors="replace").split("\n")
+    except OSError as error:
+        notes.append(f"{path.name} cannot be read ({error.strerror}).")
+        return []
     if torn:
         notes.append(f"The last line of {path.name} is torn and left out: it was being written, or its writer died.")
     found: list[Line] = []
     for number, text in enumerate(texts, start=1):
         try:
             line = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             line = None
         if not sound(line):
             notes.append(
@@ -145,7 +153,7 @@ def facts(path: Path, notes: list[str]) -> dict[str, Any]:
     """What environment.json says."""
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         notes.append(f"{path.name} cannot be read ({error}).")
         return {}
     return said if isinstance(said, dict) else {}

@@ -41,7 +41,7 @@ def report(folder: Path, ending: Line | None = None, *, apart: bool = False) -> 
         raise InputError(f"{home} is a file where the folder of figures and tables goes: move it")
     known = record(folder, ending)
     drawings, tables = list(of_run(known)), sheets(known)
-    write_whole(folder / FILE, whole(known, drawings, tables).encode(), durable=False)
+    write_whole(folder / FILE, whole(known, drawings, tables).encode(errors="replace"), durable=False)
     if apart:
         home.mkdir(exist_ok=True)
         for drawing in drawings:

@@ -98,7 +98,7 @@ class Follower:
             stamps = tuple(stamp(self.folder / name) for name in FILES)
             if stamps != self._stamps:
                 known = record(self.folder)
-                self._page = whole(known, list(of_run(known)), sheets(known), TAIL).encode()
+                self._page = whole(known, list(of_run(known)), sheets(known), TAIL).encode(errors="replace")
                 self._stamps = stamps
             return f'"{hashlib.sha256(self._page).hexdigest()[:16]}"', self._page
 
@@ -135,7 +135,7 @@ class Page(BaseHTTPRequestHandler):
     def excuse(self, reason: str) -> None:
         """The reason for which there is no page, here and there."""
         log.error(reason)
-        content = reason.encode()
+        content = reason.encode(errors="replace")
         self.send_response(HTTPStatus.INTERNAL_SERVER_ERROR)
         self.send_header("Cache-Control", "no-store")
         self.send_header("Content-Type", "text/plain; charset=utf-8")

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+LONGEST = 10_000  # letters of a text, or of a key
 LARGEST = 2**53  # a count beyond it is no longer exact as a float
+
+HALVES = re.compile("[\ud800-\udfff]")  # of a letter beyond 16 bits
+
+
+def word(value: Any) -> bool:
+    """A text that fits on a page: half a letter, as JSON can write it, is in no encoding."""
+    return value is None or (isinstance(value, str) and len(value) <= LONGEST and not HALVES.search(value))
 
 
 @dataclass(frozen=True)
@@ -18,11 +26,7 @@ class Each:
     """A dictionary of values of one shape."""
 
     shape: Any
-    named: Callable[[str], bool] = lambda _: True
-
-
-def word(value: Any) -> bool:
-    return value is None or isinstance(value, str)
+    named: Callable[[str], bool] = word
 
 
 def count(value: Any) -> bool:
@@ -55,7 +59,7 @@ def portable(name: str) -> bool:
 
 
 def by_client(shape: Any) -> Each:
-    return Each(shape, str.isdecimal)
+    return Each(shape, lambda key: re.fullmatch(r"\d{1,15}", key, re.ASCII) is not None)
 
 
 VISIT = {
@@ -72,6 +76,7 @@ ANY = {
     },
     **dict.fromkeys(("bytes_up", "bytes_down"), count),
     **dict.fromkeys(("stage", "state", "reason"), word),
+    "schema": lambda value: value is None or count(value),
 }
 ARM = {
     **dict.fromkeys(("reference_loss", "reference_accuracy", "cosine"), number),

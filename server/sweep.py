@@ -170,7 +170,7 @@ def stamp(path: Path) -> tuple[int, int]:
     """What changes when a file does."""
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except OSError:  # it is not there, or nobody may look: whoever reads it says which
         return 0, 0
     return found.st_size, found.st_mtime_ns
 

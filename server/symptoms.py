@@ -85,7 +85,8 @@ def behind(record: Record) -> Found:
     scored = {name: number(arm, "accuracy") for name, arm in record.score.get("arms", {}).items()}
     scored |= {name: number(record.score, name) for name in ("head", "logistic")}
     if STUDENT not in scored:  # no test yet: the last round, on the server's rows
-        scored = {arm: number(record.trained(arm)[-1][1], "reference_accuracy") for arm in record.arms}
+        ends = {arm: parts[-1][1] for arm in record.arms if (parts := record.trained(arm))}
+        scored = {arm: number(part, "reference_accuracy") for arm, part in ends.items()}
     classical = {name: value for name, value in scored.items() if name != STUDENT and isfinite(value)}
     if STUDENT not in scored or not classical:
         return None

@@ -57,3 +57,22 @@ def test_a_file_where_the_folder_of_figures_goes_is_refused_and_the_page_is_left
         f"error: {run / 'report'} is a file where the folder of figures and tables goes: move it\n",
     )
     assert not (run / "report.html").exists()
+
+
+@pytest.mark.parametrize("taken", ["report.html", "report/arms.csv"])
+def test_a_folder_where_a_file_of_the_report_goes_is_one_line(taken, run, told):
+    (run / taken).mkdir(parents=True)
+    code, wrong = told("report", run)
+    assert code == 2
+    assert wrong.startswith(f"error: {run / taken} cannot be written (Is a directory): ")
+    assert wrong.count("\n") == 1
+
+
+def test_a_folder_that_takes_no_report_is_one_line(run, told, monkeypatch):
+    def refused(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("server.report.write_whole", refused)
+    code, wrong = told("report", run)
+    assert (code, wrong.count("\n")) == (2, 1)
+    assert wrong.startswith(f"error: {run / 'report.html'} cannot be written (Permission denied): ")

@@ -3,6 +3,7 @@
 import json
 from html.parser import HTMLParser
 from math import isnan
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -240,7 +241,7 @@ def test_a_loss_that_was_no_number_silences_no_other_sign(written):
 
 def test_a_budget_that_is_missing_hides_no_other(written):
     def change(said):
-        each(said, lambda visit, n, c: visit.update(maxiter=17) if c else visit.pop("maxiter"))
+        each(said, lambda visit, n, c: visit.update(maxiter=17, requested=17) if c else visit.pop("maxiter"))
 
     assert [sign.name for sign in signs(written(change))] == ["Budget below n + 2"]
 
@@ -366,6 +367,64 @@ def test_an_arm_whose_name_could_be_no_files_is_damage(name, line, written):
     known = written(change)
     assert any("is damaged" in note for note in known.notes)
     assert name not in known.arms
+
+
+HALF = json.loads('"\\ud800"')
+ODD = {
+    "half a letter in a reason": lambda said: said[2].update(failed={1: HALF}),
+    "half a letter in a class": lambda said: said[0].update(holds={0: {"classes": {HALF: 3}}}),
+    "a text without end": lambda said: said[-1].update(reason="x" * 10**6),
+    "a client without end": lambda said: said[1]["arms"]["student"]["clients"].update({"9" * 5000: {}}),
+    "a client in another script": lambda said: said[1]["arms"]["student"]["clients"].update({"٣": {}}),
+    "lists without end": lambda said: said[1].update(deep=json.loads("[" * 900 + "]" * 900)),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_what_no_page_can_show_is_damage(what, tmp_path):
+    said = ledger_lines(rounds=2)
+    ODD[what](said)
+    texts = [json.dumps(line).replace("[" * 900, "[" * 10**5).replace("]" * 900, "]" * 10**5) for line in said]
+    (tmp_path / "rounds.jsonl").write_text("\n".join([*texts, ""]))
+    assert "rounds.jsonl is damaged" in report(tmp_path).read_text()
+
+
+def test_an_environment_that_no_page_can_show_is_said_or_written_otherwise(written):
+    folder = written().folder
+    (folder / "environment.json").write_text('{"cpu": "\\ud800"}')
+    assert '<td class="t">?</td>' in report(folder).read_text()
+    (folder / "environment.json").write_text("[" * 10**5)
+    assert any("environment.json cannot be read" in note for note in record(folder).notes)
+
+
+def test_a_ledger_that_may_not_be_read_is_said(written, monkeypatch):
+    folder = written().folder
+    refuse(monkeypatch, "read_bytes", "rounds.jsonl")
+    assert record(folder).notes == ["rounds.jsonl cannot be read (Permission denied)."]
+    assert "rounds.jsonl cannot be read (Permission denied)." in report(folder).read_text()
+    refuse(monkeypatch, "is_file", "recipe.yaml")
+    with pytest.raises(InputError, match="run cannot be read \\(Permission denied\\): give"):
+        record(folder)
+
+
+def refuse(monkeypatch, method, name):
+    """Have a method of paths fail for a name, as it does for whoever is not root."""
+    method_of = getattr(Path, method)
+
+    def refused(path, *args, **keys):
+        if path.name == name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return method_of(path, *args, **keys)
+
+    monkeypatch.setattr(Path, method, refused)
+
+
+def test_a_score_of_an_arm_that_was_never_trained_has_signs(written):
+    def change(said):
+        del said[1:-2]
+        said[-2]["arms"] = {"third": {"accuracy": 0.5}}
+
+    assert [sign.name for sign in signs(written(change))] == []
 
 
 def test_a_line_of_a_kind_of_its_own_has_arms_of_the_same_shape(written):
