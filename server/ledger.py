@@ -12,6 +12,7 @@ from typing import Any
 
 from data.whole import write_whole
 from recipes.section import InputError
+from server.shape import sound
 
 SCHEMA = 1
 
@@ -55,13 +56,25 @@ def whole(folder: Path) -> list[Line]:
     path, again = folder / "rounds.jsonl", f"run again with: qflock run {folder / 'recipe.yaml'}"
     try:
         found = lines(folder)
-    except ValueError as error:  # of JSON, or of UTF-8
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): give it to this user") from None
+    except (ValueError, RecursionError) as error:  # of JSON, or of UTF-8
         raise InputError(f"{path} is damaged ({error}): {again}") from None
-    for line in found:
+    for number, line in enumerate(found, start=1):
         schema: Any = line.get("schema") if isinstance(line, dict) else None
         if schema != SCHEMA:
             raise InputError(f"{path} has schema {schema}, this qflock reads {SCHEMA}: {again}")
+        if not sound(line):
+            raise InputError(f"{path} is damaged (line {number}): {again}")
     return found
+
+
+def holds(folder: Path, *names: str) -> bool:
+    """Whether a folder has one of these files."""
+    try:
+        return any((folder / name).is_file() for name in names)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read ({error.strerror}): give it to this user") from None
 
 
 def visits(rounds: Iterable[Line], arm: str) -> list[Line]:

@@ -1,14 +1,19 @@
 """What a finished run came to, read from its folder; and how far one that has not finished is."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.load import load
 from recipes.schema import Recipe
 from recipes.section import InputError
-from server.ledger import Line, newest, untaught, visits, whole
+from server.ledger import Line, holds, newest, untaught, visits, whole
+from server.record import number
 
 ALONE = ("head", "logistic", "majority")  # what needs no student, as far as a ledger has it
+
+PART = ("reference_loss", "reference_accuracy")
+VISIT = ("evaluations", "shots", "rho", "teacher_loss")
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Outcome:
         """One number a round on the server's reference rows; an arm that has stopped keeps its last."""
         found: list[float] = []
         for line in self.rounds:
-            found.append(line["arms"][arm][key] if arm in line["arms"] else found[-1])
+            found.append(number(line["arms"][arm], key) if arm in line["arms"] else found[-1])
         return found
 
     def parameters(self, arm: str) -> int | None:
@@ -65,32 +70,51 @@ class Outcome:
         spent = 0
         for part in self.trained(arm):
             spent += sum(int(client["evaluations"]) for client in part["clients"].values())
-            if part["reference_loss"] <= loss:
+            if number(part, "reference_loss") <= loss:
                 return spent
         return None
 
 
 def outcome(folder: Path) -> Outcome:
     """Read a completed run; anything else is one line that says what to do."""
-    if not (folder / "recipe.yaml").is_file():
+    if not holds(folder, "recipe.yaml"):
         raise InputError(f"{folder} is not a run folder: it has no recipe.yaml")
     ledger = whole(folder)
     end = ledger[-1] if ledger and ledger[-1]["kind"] == "end" else None
-    if end is None or end["state"] != "completed":
-        state = f"failed: {end['reason']}" if end else f"has not ended ({reached(ledger)} rounds so far)"
+    if end is None or end.get("state") != "completed":
+        state = f"failed: {end.get('reason')}" if end else f"has not ended ({reached(ledger)} rounds so far)"
         raise InputError(f"{folder} {state}. Go on with: qflock resume {folder}")
     score = next((line for line in ledger if line["kind"] == "score"), {})
     if not score.get("arms"):
         raise InputError(f"{folder} has no accuracy to compare: its students learn nothing")
+    rounds = [line for line in ledger if line["kind"] == "round"]
+    if lacks := next(lacking(score, rounds), None):
+        again = f"run again with: qflock run {folder / 'recipe.yaml'}"
+        raise InputError(f"{folder / 'rounds.jsonl'} is damaged (no {lacks}): {again}")
     return Outcome(
         folder,
         load(str(folder / "recipe.yaml")),
         score,
-        [line for line in ledger if line["kind"] == "round"],
+        rounds,
         sum(line.get(key, 0) for line in ledger for key in ("bytes_up", "bytes_down")),
-        sum(line["seconds"].get("round", 0.0) for line in ledger),
+        sum(line.get("seconds", {}).get("round", 0.0) for line in ledger),
         next((line["corpus"].get("digest") for line in ledger if "corpus" in line), None),
     )
+
+
+def lacking(score: Line, rounds: list[Line]) -> Iterator[str]:
+    """What an `Outcome` is computed from and a ledger does not have."""
+    for arm, scored in score["arms"].items():
+        if scored.get("accuracy") is None:
+            yield f"accuracy of the {arm}"
+        if not rounds or arm not in rounds[0]["arms"]:
+            yield f"first round of the {arm}"
+    for line in rounds:
+        for arm, part in line["arms"].items():
+            yield from (f"{key} of the {arm} in round {line['round']}" for key in PART if key not in part)
+            for client, said in part["clients"].items():
+                missing = [key for key in VISIT if key not in said]
+                yield from (f"{key} of client {client} in round {line['round']}" for key in missing)
 
 
 def refuse_untaught(run: Outcome) -> None:

@@ -16,7 +16,7 @@ import yaml
 from recipes.load import load
 from recipes.schema import Recipe
 from recipes.section import InputError, RecipeError
-from server.ledger import SCHEMA, Line
+from server.ledger import SCHEMA, Line, holds
 from server.shape import sound
 
 TEXTS = ("recipe.yaml", "rounds.jsonl")  # a folder with one of them is a run's
@@ -90,11 +90,7 @@ class Record:
 
 def record(folder: Path, ending: Line | None = None) -> Record:
     """Read a folder; `ending` is the last line of a ledger that it is about to be written to."""
-    try:
-        there = any((folder / name).is_file() for name in TEXTS)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be read ({error.strerror}): give its owner's rights to this user") from None
-    if not there:
+    if not holds(folder, *TEXTS):
         raise InputError(f"{folder} is not a run folder: it has neither {' nor '.join(TEXTS)}")
     notes: list[str] = []
     ledger = readable(folder / "rounds.jsonl", notes)

@@ -64,7 +64,10 @@ def by_client(shape: Any) -> Each:
 
 VISIT = {
     **dict.fromkeys(("examples", "evaluations", "shots", "maxiter", "requested"), count),
-    **dict.fromkeys(("student_loss", "student_accuracy", "teacher_loss", "teacher_accuracy", "teacher_f1"), number),
+    **dict.fromkeys(
+        ("student_loss", "student_accuracy", "teacher_loss", "teacher_accuracy", "teacher_f1", "rho"), number
+    ),
+    "note": word,
 }
 ANY = {
     "failed": by_client(word),
@@ -75,6 +78,7 @@ ANY = {
         "tuning": by_client({"seconds": amount}),
     },
     **dict.fromkeys(("bytes_up", "bytes_down"), count),
+    "corpus": {"digest": word},
     **dict.fromkeys(("stage", "state", "reason"), word),
     "schema": lambda value: value is None or count(value),
 }

@@ -192,8 +192,8 @@ def standing(folder: Path) -> Standing:
     number = reached(ledger)
     if not ledger or ledger[-1]["kind"] != "end":
         return Standing("unfinished", folder, number)
-    if ledger[-1]["state"] != "completed":
-        return Standing("failed", folder, number, ledger[-1]["reason"])
+    if ledger[-1].get("state") != "completed":
+        return Standing("failed", folder, number, str(ledger[-1].get("reason")))
     return Standing("completed", folder, number)
 
 

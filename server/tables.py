@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ def tables(comparison: Comparison, *, narrow: bool = False) -> list[Table]:
         last = index + 1 == len(comparison.rows) or comparison.rows[index + 1].group != row.group
         costs = ["", "", "", ""]
         if row.loss is not None and row.evaluations is not None:
-            costs = [f"{row.loss:.3f}", f"{row.evaluations:,.0f}", f"{row.bytes:,.0f}", f"{row.seconds:.0f}"]
+            loss = f"{row.loss:.3f}" if isfinite(row.loss) else ""
+            costs = [loss, f"{row.evaluations:,.0f}", f"{row.bytes:,.0f}", f"{row.seconds:.0f}"]
         found = row.accuracy
         size = "" if row.parameters is None else f"{row.parameters:,}"
         cells = [row.group, row.arm, str(found.n), size, f"{found.mean:.1%}", spanned(found), *costs]
@@ -104,7 +106,7 @@ def as_csv(comparison: Comparison) -> str:
         found = row.accuracy
         ends = [*(found.interval or ("", "")), "", "", ""]
         costs: list[Any] = [row.loss, row.evaluations, row.bytes, row.seconds, row.parameters]
-        costs = ["" if cost is None or row.loss is None else cost for cost in costs]
+        costs = ["" if cost is None or cost != cost or row.loss is None else cost for cost in costs]
         out.writerow(["accuracy", row.group, row.arm, found.n, found.mean, *ends, *costs, "", "", ""])
     for pair in comparison.pairs:
         gap = pair.found

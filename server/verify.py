@@ -5,8 +5,10 @@ Accuracies are of finished runs, else of the studies that the repository keeps.
 """
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,10 +21,12 @@ from recipes.section import InputError
 from server.ablation import FULL, PLAIN
 from server.effects import WORK
 from server.folder import APP
-from server.outcome import outcome
+from server.outcome import Outcome, outcome
 from server.page import Column, Sheet
 from server.record import STUDENT, record
-from server.sweep import by_digest
+from server.sweep import Standing, by_digest
+
+log = logging.getLogger(__name__)
 
 SEEDS = 20  # that are looked for among finished runs
 CLAIMS = Path(__file__).with_name("claims.yaml")
@@ -93,10 +97,28 @@ def accuracies(runs_dir: Path, recipe: str, row: str = STUDENT, set: list[str] |
     shipped = load(recipe, set or [])
     wanted = [replace(shipped, seed=seed).digest() for seed in range(SEEDS)]
     homes = [runs_dir, *(path.parent for path in runs_dir.glob("*/sweep.json"))]
-    found = [at.folder for home in homes for at in by_digest(home, wanted).values() if at.state == "completed"]
-    outcomes = [outcome(folder) for folder in found if folder and record(folder).score.get("arms")]
+    found = [at for home in homes for at in by_digest(home, wanted).values()]
+    outcomes = [run for at in found if (run := finished(at))]
     seen = {run.recipe.seed: run.accuracy(row) for run in outcomes if row in (*run.arms, *run.alone)}
     return list(seen.values()) or studied(STUDIES, recipe, set or []).get(row, [])
+
+
+def finished(at: Standing) -> Outcome | None:
+    """A completed run that was scored; one that cannot be read is passed over, and that is said."""
+    try:
+        if at.state == "completed" and at.folder and record(at.folder).score.get("arms"):
+            return outcome(at.folder)
+    except InputError as error:
+        pass_over(str(error))
+    if at.state == "failed" and not at.folder:
+        pass_over(at.reason)
+    return None
+
+
+@cache
+def pass_over(reason: str) -> None:
+    """Said once, however many claims ask for the run."""
+    log.warning("passed over: %s", reason)
 
 
 def studied(studies: Path, recipe: str, changes: list[str]) -> dict[str, list[float]]:

@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 from itertools import permutations
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -216,6 +218,81 @@ def test_what_is_no_finished_run_is_one_line(tmp_path, run_of):
     assert "has schema None" in refused(older)
     ledger.write_text(sound.replace("{", "", 1))
     assert "is damaged" in refused(older)
+
+
+def gone(*path):
+    """A change that takes a value out of lines of one kind."""
+
+    def change(line):
+        for key in path[1:-1]:
+            line = line[key]
+        del line[path[-1]]
+
+    return path[0], change
+
+
+GAPS = {
+    "(no evaluations of client 0 in round 1)": gone("round", "arms", "student", "clients", "0", "evaluations"),
+    "(no rho of client 0 in round 1)": gone("round", "arms", "student", "clients", "0", "rho"),
+    "(no reference_loss of the student in round 1)": gone("round", "arms", "student", "reference_loss"),
+    "(no first round of the twin)": gone("round", "arms", "twin"),
+    "(no accuracy of the student)": gone("score", "arms", "student", "accuracy"),
+    "(no accuracy of the twin)": ("score", lambda line: line["arms"]["twin"].update(accuracy=None)),
+    "(line 1)": gone("prepare", "kind"),
+    "(line 2)": gone("round", "round"),
+    "(line 5)": ("score", lambda line: line["arms"].update({"../x": {}})),
+    "(no first round of the student)": ("round", lambda line: line.clear()),
+    "has not ended": gone("end", "kind"),
+    "failed: as the test says": gone("end", "state"),
+}
+
+
+@pytest.mark.parametrize("said", GAPS)
+def test_a_ledger_without_what_is_compared_is_one_line(said, tmp_path, run_of):
+    folder, (kind, change) = run_of(tmp_path / "run", SMOKE), GAPS[said]
+    lines = [json.loads(text) for text in (folder / "rounds.jsonl").read_text().splitlines()]
+    for line in [line for line in lines if line["kind"] == kind]:
+        change(line)
+    lines = [line for line in lines if line]
+    if kind == "end" and "kind" not in lines[-1]:
+        lines[-1]["kind"] = "other"
+    (folder / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(InputError) as wrong:
+        outcome(folder)
+    assert str(folder) in str(wrong.value)
+    assert said in str(wrong.value)
+    assert "\n" not in str(wrong.value)
+
+
+def test_a_ledger_without_its_times_took_no_time(tmp_path, run_of):
+    ledger = run_of(tmp_path / "run", SMOKE) / "rounds.jsonl"
+    ledger.write_text(ledger.read_text().replace('"seconds"', '"times"'))
+    assert outcome(ledger.parent).seconds == 0
+
+
+def test_a_loss_that_was_no_number_at_the_end_is_blank(tmp_path, run_of):
+    ledger = run_of(tmp_path / "run", SMOKE) / "rounds.jsonl"
+    ledger.write_text(ledger.read_text().replace('"reference_loss": 0.5', '"reference_loss": null'))
+    assert outcome(ledger.parent).reaches("student", 0.4) == 21
+    ledger.write_text(re.sub('"reference_loss": [0-9.]+', '"reference_loss": null', ledger.read_text()))
+    found = compare([outcome(ledger.parent)])
+    assert "nan" not in as_csv(found) + as_markdown(found)
+    assert as_html(found)
+
+
+def test_a_ledger_that_may_not_be_read_or_is_nested_without_end_is_one_line(tmp_path, run_of, monkeypatch):
+    folder = run_of(tmp_path / "run", SMOKE)
+    (folder / "rounds.jsonl").write_text("[" * 10**5 + "\n")
+    with pytest.raises(InputError, match="is damaged"):
+        outcome(folder)
+    for method in ("read_text", "is_file"):
+        monkeypatch.setattr(Path, method, refused)
+        with pytest.raises(InputError, match=r"run.* cannot be read \(Permission denied\): give it to this user"):
+            outcome(folder)
+
+
+def refused(path, *_, **__):
+    raise PermissionError(13, "Permission denied", str(path))
 
 
 def test_the_same_recipe_and_seed_twice_is_one_line(tmp_path, run_of):

@@ -116,6 +116,19 @@ def test_a_finished_run_that_has_no_score_is_passed_over(tmp_path, run_of):
     assert accuracies(tmp_path, "smoke") == [0.8]
 
 
+def test_a_finished_run_that_cannot_be_read_is_passed_over_and_said_once(tmp_path, run_of, caplog):
+    run_of(tmp_path / "a", load("smoke"), {"student": 0.8, "twin": 0.7})
+    for seed, (key, other) in enumerate((('"evaluations"', '"x"'), ('"arms"', '"x"')), start=3):
+        ledger = run_of(tmp_path / str(seed), replace(load("smoke"), seed=seed)) / "rounds.jsonl"
+        ledger.write_text(ledger.read_text().replace(key, other))
+    for _ in range(2):
+        assert accuracy(tmp_path, "smoke") == pytest.approx(0.8)
+    said = [one.getMessage() for one in caplog.records]
+    assert [one.partition(" is damaged")[0] for one in said] == [
+        f"passed over: {tmp_path / str(seed) / 'rounds.jsonl'}" for seed in (3, 4)
+    ]
+
+
 def test_an_accuracy_in_one_place_is_that_of_its_study(tmp_path, monkeypatch):
     rows = {"student: 11 qubits": [{"accuracy": 0.7}, {"accuracy": 0.9}], "linear twin: without": [{"accuracy": 0.1}]}
     (tmp_path / "qdllm.json").write_text(json.dumps({"corpora": {"topic": {"rows": rows}}}))
