@@ -6,7 +6,7 @@ from pathlib import Path
 
 from recipes.load import load
 from recipes.schema import Recipe
-from recipes.section import InputError
+from recipes.section import InputError, RecipeError
 from server.ledger import Line, holds, newest, untaught, visits, whole
 from server.record import number
 
@@ -91,9 +91,13 @@ def outcome(folder: Path) -> Outcome:
     if lacks := next(lacking(score, rounds), None):
         again = f"run again with: qflock run {folder / 'recipe.yaml'}"
         raise InputError(f"{folder / 'rounds.jsonl'} is damaged (no {lacks}): {again}")
+    try:
+        recipe = load(str(folder / "recipe.yaml"))
+    except RecipeError as error:
+        raise InputError(f"{folder} has a recipe that cannot be read: {error}") from None
     return Outcome(
         folder,
-        load(str(folder / "recipe.yaml")),
+        recipe,
         score,
         rounds,
         sum(line.get(key, 0) for line in ledger for key in ("bytes_up", "bytes_down")),

@@ -19,7 +19,7 @@ from data.whole import write_whole
 from recipes.load import load
 from recipes.schema import Recipe
 from recipes.section import InputError, RecipeError
-from server.ledger import whole
+from server.ledger import holds, whole
 from server.outcome import reached
 
 SCHEMA = 1  # of sweep.json
@@ -124,7 +124,7 @@ def runs_in(folders: Iterable[Path]) -> list[Path]:
     """The run folders that a user means: a sweep's folder stands for its runs, in its order."""
     found: list[Path] = []
     for folder in folders:
-        if not (folder / "sweep.json").is_file():
+        if not holds(folder, "sweep.json"):
             found.append(folder)
             continue
         asked = asked_for(folder)
@@ -132,9 +132,21 @@ def runs_in(folders: Iterable[Path]) -> list[Path]:
         for run in asked:
             place = at[run["digest"]].folder
             if place is None:
-                raise InputError(f"{folder} is not finished: {run['label']} has not been run. Give its command again")
+                raise InputError(f"{folder} is not finished: {run['label']} {missing(folder, at[run['digest']])}")
             found.append(place)
     return found
+
+
+def missing(folder: Path, at: Standing) -> str:
+    """Why a sweep's folder has no run to compare, and what to do."""
+    if at.reason:
+        return f"is of no use: {at.reason}"
+    for path in sorted(folder.glob("*/recipe.yaml")):
+        try:
+            load(str(path))
+        except RecipeError as error:
+            return f"has not been run, unless it is {path.parent}, which cannot be read: {error}"
+    return "has not been run. Give its command again"
 
 
 def asked_for(folder: Path) -> list[dict[str, str]]:
@@ -143,7 +155,7 @@ def asked_for(folder: Path) -> list[dict[str, str]]:
     try:
         said = json.loads(file.read_text(encoding="utf-8"))
         schema, runs = said["schema"], said["runs"]
-    except (LookupError, TypeError, ValueError) as error:
+    except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{file} is damaged ({error}): {again}") from None
     if schema != SCHEMA:
         raise InputError(f"{file} has schema {schema}, this qflock reads {SCHEMA}: {again}")

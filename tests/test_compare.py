@@ -218,6 +218,9 @@ def test_what_is_no_finished_run_is_one_line(tmp_path, run_of):
     assert "has schema None" in refused(older)
     ledger.write_text(sound.replace("{", "", 1))
     assert "is damaged" in refused(older)
+    ledger.write_text(sound)
+    (older / "recipe.yaml").write_text("what_was_that: 3\n")
+    assert refused(older).startswith(f"{older} has a recipe that cannot be read: recipe.yaml: what_was_that is not a")
 
 
 def gone(*path):

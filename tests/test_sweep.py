@@ -244,9 +244,22 @@ def test_a_sweep_that_has_begun_cannot_be_compared(sweep, run_of, quiet):
         runs_in([sweep.folder])
 
 
+def test_a_run_of_a_sweep_that_cannot_be_read_is_named_with_the_reason(sweep, run_of, quiet):
+    work(sweep, 1, quiet, FakeRuns(sweep, run_of))
+    folder = sweep.folder / f"run-{sweep.runs[0].recipe.digest()}"
+    (folder / "rounds.jsonl").write_text("{\n")
+    with pytest.raises(InputError, match=f"seed=0 is of no use: {folder / 'rounds.jsonl'} is damaged"):
+        runs_in([sweep.folder])
+    (folder / "recipe.yaml").write_text("name: old\nwhat_was_that: 3\n")
+    unread = f"unless it is {folder}, which cannot be read: recipe.yaml: what_was_that is not a key"
+    with pytest.raises(InputError, match=f"seed=0 has not been run, {unread}"):
+        runs_in([sweep.folder])
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
+        ("[" * 10**5, "is damaged "),
         ("", r"is damaged \(Expecting value: line 1 column 1 \(char 0\)\)"),
         ("[]", "is damaged "),
         ('{"schema": 1}', r"is damaged \('runs'\)"),
