@@ -25,7 +25,7 @@ PARTS = {  # section → its heading, its figures and its tables
     "rounds": ("Round by round", ("accuracy", "loss", "cosine"), ("rounds",)),
     "classes": ("Class by class", ("confusion",), ("by-class",)),
     "budgets": ("maxiter and evaluations", ("maxiter", "evaluations"), ("clients",)),
-    "admitted": ("Who was admitted", ("admitted",), ()),
+    "admitted": ("Who was admitted", ("admitted",), ("failures",)),
     "data": ("Who holds what", ("classes", "domains"), ("data",)),
     "costs": ("What it cost", ("seconds",), ("costs",)),
 }

@@ -9,6 +9,8 @@ from server.run_figures import admitted, class_names
 from server.summary import ALONE, sent
 from strategies.classes import by_class, macro
 
+MOST = 50  # failures and notes on a page
+
 
 def percent(value: float) -> str:
     return f"{value:.1%}"
@@ -28,7 +30,7 @@ def seconds(value: float) -> str:
 
 def sheets(known: Record) -> list[Sheet]:
     """Every table that there are numbers for."""
-    makers = (arms, classes, rounds, clients, data, costs)
+    makers = (arms, classes, rounds, clients, failures, data, costs)
     return [sheet for maker in makers if (sheet := maker(known)).rows]
 
 
@@ -131,6 +133,32 @@ def clients(known: Record) -> Sheet:
     return Sheet("clients", "budgets are the student's; a twin gets the same", columns, rows)
 
 
+def failures(known: Record) -> Sheet:
+    """Every client that a visit went without, then what the others noted, such as why one has no teacher."""
+    failed = [
+        [visit(line), int(client), "failed", why]
+        for line in known.ledger
+        for client, why in line.get("failed", {}).items()
+    ]
+    noted = dict.fromkeys(
+        (visit(line), int(client), "note", said["note"])  # the same of every arm
+        for line in known.rounds
+        for part in line["arms"].values()
+        for client, said in part["clients"].items()
+        if said.get("note")
+    )
+    rows = [*failed, *map(list, noted)]
+    more = f"; {len(rows) - MOST} more stand in rounds.jsonl" if len(rows) > MOST else ""
+    columns = (Column("visit"), Column("client", count), Column("what"), Column("reason"))
+    return Sheet("failures", f"clients that failed, and notes{more}", columns, rows[:MOST])
+
+
+def visit(line: Line) -> str:
+    """What a line of the ledger is about."""
+    names = {"prepare": line.get("stage") or "hello", "round": f"round {line.get('round')}"}
+    return names.get(line["kind"], "test rows")
+
+
 def data(known: Record) -> Sheet:
     """A line a client: its rows by part, class and domain."""
     holds = known.holds
@@ -162,12 +190,9 @@ def costs(known: Record) -> Sheet:
         if line["kind"] == "score":
             shots = sum(said.get("shots", 0) for said in line.get("clients", {}).values())
         times = line.get("seconds", {})
-        what = {"prepare": line.get("stage") or "hello", "round": f"round {line.get('round')}"}.get(
-            line["kind"], "test rows"
-        )
         rows.append(
             [
-                what,
+                visit(line),
                 line.get("bytes_up", 0),
                 line.get("bytes_down", 0),
                 shots,

@@ -175,6 +175,30 @@ def test_what_a_client_says_is_text_and_not_markup(written):
     assert "domain a&lt;b" in text
 
 
+def test_every_failure_and_note_stands_with_its_reason(written):
+    def change(said):
+        said[0]["failed"] = {1: "late"}
+        said[2]["failed"] = {0: "gone <b>", 2: "no rows"}
+        each(said, lambda visit, n, c: visit.update(note="no teacher: no GPU" if (n, c) == (3, 2) else ""))
+
+    text = report(written(change).folder).read_text()
+    (table,) = [table for table in Page(text).tables if table[0] == ["visit", "client", "what", "reason"]]
+    assert table[1:] == [
+        ["hello", "1", "failed", "late"],
+        ["round 2", "0", "failed", "gone <b>"],
+        ["round 2", "2", "failed", "no rows"],
+        ["round 3", "2", "note", "no teacher: no GPU"],
+    ]
+    assert text.index('id="admitted"') < text.index("no teacher: no GPU") < text.index('id="data"')
+
+
+def test_of_many_failures_the_first_stand_and_the_others_are_counted(written):
+    known = written(lambda said: each(said, lambda visit, n, c: visit.update(note="why")), rounds=20)
+    sheet = next(sheet for sheet in sheets(known) if sheet.name == "failures")
+    assert len(sheet.rows) == 50
+    assert sheet.caption == "clients that failed, and notes; 10 more stand in rounds.jsonl"
+
+
 def test_who_was_admitted_left_out_and_failed_is_one_grid(written):
     def change(said):
         said[2]["failed"] = {0: "gone"}
