@@ -165,6 +165,19 @@ def test_the_quantum_row_never_stands_without_its_twins(written):
     assert [sign.name for sign in signs(known)] == ["No twin"]
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "lacks"),
+    [
+        ("noop", [], False),
+        ("qfed-fashion", ["student.twin=false", "student.generator.by=hash"], False),
+        ("qfed-fashion", ["student.twin=false"], True),
+    ],
+)
+def test_a_student_that_is_a_control_or_learns_nothing_lacks_no_twin(name, changes, lacks, written):
+    found = signs(written(arms=("student",), recipe=load(name, changes)))
+    assert ("No twin" in [sign.name for sign in found]) == lacks
+
+
 def test_what_a_client_says_is_text_and_not_markup(written):
     def change(said):
         said[1]["failed"] = {2: "<script>alert(1)</script>"}
