@@ -101,21 +101,23 @@ def record(folder: Path, ending: Line | None = None) -> Record:
 
 
 def readable(path: Path, notes: list[str]) -> list[Line]:
-    """The lines up to the first that cannot be read."""
+    """The lines up to the first that cannot be read; an editor's traces, and a NaN in place of null, are no damage."""
     if not path.is_file():
         notes.append(f"{path.name} is not there: nothing of this run was written down.")
         return []
     try:
-        *texts, torn = path.read_bytes().decode("utf-8", errors="replace").split("\n")
+        *texts, torn = path.read_bytes().decode("utf-8-sig", errors="replace").split("\n")
     except OSError as error:
         notes.append(f"{path.name} cannot be read ({error.strerror}).")
         return []
-    if torn:
+    if torn.strip():
         notes.append(f"The last line of {path.name} is torn and left out: it was being written, or its writer died.")
     found: list[Line] = []
     for number, text in enumerate(texts, start=1):
+        if not text.strip():
+            continue
         try:
-            line = json.loads(text)
+            line = json.loads(text, parse_constant=lambda _: None)
         except (ValueError, RecursionError):
             line = None
         if not sound(line):

@@ -362,6 +362,17 @@ def test_a_damaged_line_ends_what_is_read_and_is_said(written):
     assert "Line 4 of rounds.jsonl is damaged" in report(folder).read_text()
 
 
+@pytest.mark.parametrize("bytes_", [b"", b"\xef\xbb\xbf"])
+def test_a_ledger_that_an_editor_has_saved_or_that_has_nan_for_null_is_read_whole(bytes_, written):
+    folder = written(lambda said: every(said, lambda part, n: part.update(cosine=None))).folder
+    ledger = folder / "rounds.jsonl"
+    before = record(folder).ledger
+    texts = ledger.read_text().replace('"cosine": null', '"cosine": NaN').splitlines()
+    ledger.write_bytes(bytes_ + "\r\n\n".join(["", *texts, " "]).encode())
+    known = record(folder)
+    assert (known.ledger, known.notes) == (before, [])
+
+
 def places(value, path=()):
     """Where every value in a line is."""
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
