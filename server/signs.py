@@ -69,8 +69,8 @@ SIGNS: dict[str, tuple[Callable[[Record], Found], str]] = {
     ),
     "Updates cancel": (
         cancelling,
-        "LLM-QFL admits the clients best aligned with the server: select.by alignment with a smaller percent, and "
-        "distil.proximal above 0.",
+        "LLM-QFL admits the clients best aligned with the server: select.by alignment (and select.reference clients "
+        "where there is no teacher) with a smaller percent, and distil.proximal above 0.",
     ),
     "Updates all alike": (
         alike,

@@ -68,10 +68,23 @@ def starved(record: Record) -> Found:
 
 
 def cancelling(record: Record) -> Found:
-    """Below 0.05, what n updates of |u| average to is hardly longer than |u|/√n: a random walk."""
-    end = last_third(cosines(record))
-    low = end and fmean(end) < 0.05
-    return f"The mean cosine between admitted updates is {fmean(end):.2f} at the end: they cancel." if low else None
+    """Below 0.05, what n updates of |u| average to is hardly longer than |u|/√n: a random walk.
+
+    Updates come to that in a run that has converged, too. So they must have agreed before, by 0.1 more, and the
+    server's loss must be within 1% of where it began, or above it.
+    """
+    agreed = cosines(record)
+    losses = finite(number(part, "reference_loss") for _, part in record.trained(STUDENT))
+    if not agreed or not losses:
+        return None
+    (first, end), (before, after) = ((fmean(first_third(of)), fmean(last_third(of))) for of in (agreed, losses))
+    lost = end < 0.05 and first - end > 0.1 and after > 0.99 * before
+    return (
+        f"The mean cosine between admitted updates fell from {first:.2f} to {end:.2f}, the server's loss went from "
+        f"{before:.3f} to {after:.3f}: they cancel."
+        if lost
+        else None
+    )
 
 
 def alike(record: Record) -> Found:
@@ -106,7 +119,7 @@ def diverging(record: Record) -> Found:
     spreads = [pstdev(losses) for losses in rounds if len(losses) > 1]
     if len(spreads) < 4:
         return None
-    first, last = fmean(spreads[: len(spreads) // 3 or 1]), fmean(last_third(spreads))
+    first, last = fmean(first_third(spreads)), fmean(last_third(spreads))
     apart = last > 2 * first and last > 0.05
     return f"The clients' losses spread from {first:.3f} to {last:.3f} nats." if apart else None
 
@@ -180,6 +193,10 @@ def scarce(record: Record) -> Found:
 
 def cosines(record: Record) -> list[float]:
     return finite(number(part, "cosine") for _, part in record.trained(STUDENT))
+
+
+def first_third(values: Sequence[float]) -> Sequence[float]:
+    return values[: max(1, len(values) // 3)]
 
 
 def last_third(values: Sequence[float]) -> Sequence[float]:

@@ -230,7 +230,7 @@ SPOILED = {
     "Failed clients": lambda said: said[2].update(failed={1: "no rows today"}),
     "maxiter at its cap": lambda said: each(said, lambda visit, *_: visit.update(maxiter=40, requested=55)),
     "Budget below n + 2": lambda said: each(said, lambda visit, *_: visit.update(maxiter=17, requested=17)),
-    "Updates cancel": lambda said: every(said, lambda part, n: part.update(cosine=0.3 - n / 15)),
+    "Updates cancel": lambda said: stuck(said, lambda n: 0.3 - n / 15),
     "Updates all alike": lambda said: every(said, lambda part, n: part.update(cosine=0.99)),
     "Under 70% of the classical row": lambda said: said[-2]["arms"]["student"].update(accuracy=0.5),
     "Client losses diverge": lambda said: each(said, lambda visit, n, c: visit.update(student_loss=0.4 + 0.1 * n * c)),
@@ -252,6 +252,22 @@ def every(said, change):
 
 def each(said, change):
     every(said, lambda part, n: [change(visit, n, int(client)) for client, visit in part["clients"].items()])
+
+
+def stuck(said, cosine):
+    """Losses that stay where they were."""
+    each(said, lambda visit, *_: visit.update(student_loss=0.6))
+    every(said, lambda part, n: part.update(reference_loss=0.6, cosine=cosine(n)))
+
+
+def test_updates_that_never_agreed_or_whose_run_has_converged_are_not_said_to_cancel(written):
+    def change(said):
+        every(said, lambda part, n: part.update(cosine=0.9 - n / 6))
+
+    known = written(change)
+    assert signs(known) == []
+    stuck(known.ledger, lambda n: 0.02)
+    assert signs(known) == []
 
 
 def test_a_healthy_run_shows_no_sign(written):
