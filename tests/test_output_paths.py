@@ -5,6 +5,8 @@ import os
 import pytest
 
 from recipes.load import load
+from recipes.section import InputError
+from server.app import draw
 
 
 @pytest.fixture
@@ -76,3 +78,13 @@ def test_a_folder_that_takes_no_report_is_one_line(run, told, monkeypatch):
     code, wrong = told("report", run)
     assert (code, wrong.count("\n")) == (2, 1)
     assert wrong.startswith(f"error: {run / 'report.html'} cannot be written (Permission denied): ")
+
+
+@pytest.mark.parametrize("why", [OSError("no room"), InputError("may not be read")])
+def test_a_report_that_cannot_be_made_costs_no_run(why, tmp_path, monkeypatch, caplog):
+    def refused(*_):
+        raise why
+
+    monkeypatch.setattr("server.report.report", refused)
+    draw(tmp_path, {})
+    assert caplog.messages == [f"no report: {why}"]

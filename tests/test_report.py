@@ -308,9 +308,14 @@ def test_an_accuracy_that_was_no_number_is_unknown_and_blank_in_a_file(arm, writ
     assert "nan" not in (known.folder / FILES / "arms.csv").read_text()
 
 
-def test_a_curve_without_numbers_says_so(written):
-    known = written(lambda said: each(said, lambda visit, *_: visit.update(student_loss=None)))
-    assert "nan" not in report(known.folder).read_text()
+def test_a_band_is_that_of_the_losses_that_are_numbers(written, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        "server.run_figures.curves", lambda name, _, says, curves, **looks: drawn.update({name: curves})
+    )
+    losses = [None, 0.4, 0.6]
+    list(of_run(written(lambda said: each(said, lambda visit, n, c: visit.update(student_loss=losses[c])))))
+    assert (drawn["loss"][0].low, drawn["loss"][0].high) == ([0.4] * 6, [0.6] * 6)
 
 
 def test_a_noise_loss_within_shot_error_is_no_sign(written):

@@ -4,6 +4,7 @@ import fcntl
 import signal
 import sys
 from itertools import pairwise, product
+from pathlib import Path
 from urllib.error import URLError
 
 import pytest
@@ -14,7 +15,7 @@ from rich.console import Console
 from recipes.load import load
 from recipes.section import InputError, RecipeError
 from server.jobs import finish, only_one, started, work
-from server.sweep import grid, planned, runs_in, split, standings
+from server.sweep import grid, planned, runs_in, split, stamp, standings
 from strategies.failure import RunFailedError
 
 LAWS = ["regulate.law=none", "regulate.law=adaptive"]
@@ -254,6 +255,14 @@ def test_a_run_of_a_sweep_that_cannot_be_read_is_named_with_the_reason(sweep, ru
     unread = f"unless it is {folder}, which cannot be read: recipe.yaml: what_was_that is not a key"
     with pytest.raises(InputError, match=f"seed=0 has not been run, {unread}"):
         runs_in([sweep.folder])
+
+
+def test_a_run_that_may_not_be_looked_at_is_as_one_that_is_not_there(tmp_path, monkeypatch):
+    def refused(path, **_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refused)
+    assert stamp(tmp_path) == (0, 0)
 
 
 @pytest.mark.parametrize(
