@@ -16,12 +16,8 @@ from server.console import plain_console
 from server.statistics import LEVEL, Estimate
 
 LABEL, WIDE = 20, 140  # characters: a label's least; a console's for costs too
-COSTS = (
-    "loss",
-    "evaluations",
-    "bytes\nof the run",
-    "seconds\nof the run",
-)  # a visit carries and times all arms at once
+# bytes and seconds of all arms, since a visit carries and times them together
+COSTS = ("loss", "evaluations", "bytes\nof the run", "seconds\nof the run")
 
 
 def tables(comparison: Comparison, *, narrow: bool = False) -> list[Table]:
