@@ -153,7 +153,7 @@ def networks(row: Results) -> str:
 def threshold(rows: Sequence[Results]) -> str:
     """What other networks beside the recipe's cost, by what is other in them, and where that is more than MOST_LOST."""
     of_some = [row for row in rows if networks(row)]
-    found = {row["changes"][0].rpartition(" ")[2].strip("]"): mean(row["accuracy"][STUDENT]) for row in of_some}
+    found = {list(row["networks"][STUDENT])[-1]: mean(row["accuracy"][STUDENT]) for row in of_some}
     if ALIKE not in found:
         return ""
     said = []
