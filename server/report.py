@@ -98,8 +98,7 @@ def warned(known: Record) -> str:
     missed = unsought(known)
     none = f"None of the {'other ' * bool(missed)}signs that we look for."
     shown = f'<ul class="signs">{listed}</ul>' if listed else paragraphs(none)
-    why = f"Not looked for, because the recipe cannot be read: {', '.join(missed)}." if missed else ""
-    return shown + paragraphs(why) + bullets(known.notes)
+    return shown + paragraphs(missed) + bullets(known.notes)
 
 
 def ran(known: Record) -> str:

@@ -41,12 +41,19 @@ def signs(record: Record) -> list[Sign]:
     return [Sign(name, found, remedy) for name, found, remedy in told if found]
 
 
-def unsought(record: Record) -> list[str]:
-    """The signs that could not be looked for, because the recipe cannot be read."""
-    return [] if record.recipe else [name for name, (look, _) in SIGNS.items() if look in READ_RECIPE]
+def unsought(record: Record) -> str:
+    """The signs that could not be looked for, and why; nothing where all were."""
+    recipe = record.recipe
+    if recipe is None:
+        looks, why = READ_RECIPE, "the recipe cannot be read"
+    elif recipe.executor != "exact" and recipe.scored_by == "exact":
+        looks, why = (noisy,), "scored_by is exact"
+    else:
+        return ""
+    return f"Not looked for, because {why}: {', '.join(name for name, (look, _) in SIGNS.items() if look in looks)}."
 
 
-READ_RECIPE = (capped, starved, noisy)
+READ_RECIPE: tuple[Callable[[Record], Found], ...] = (capped, starved, noisy)
 SIGNS: dict[str, tuple[Callable[[Record], Found], str]] = {
     "Not finished": (
         unfinished,

@@ -1,6 +1,7 @@
 """The page of a run: every part is there, nothing is fetched, and its numbers are the ledger's."""
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from math import isnan
 from pathlib import Path
@@ -25,7 +26,7 @@ from server.record import mean, record
 from server.report import FILES, PARTS, lead, report
 from server.run_figures import admitted, of_run
 from server.sheets import sheets
-from server.signs import SIGNS, signs
+from server.signs import SIGNS, signs, unsought
 from server.symptoms import noisy
 from strategies.classes import by_class, macro
 
@@ -585,3 +586,12 @@ def test_names_that_matplotlib_would_typeset_are_drawn_as_they_are(written):
 def test_a_score_without_its_clients_still_has_a_page(tmp_path, run_of):
     text = report(run_of(tmp_path / "run", SMOKE)).read_text()
     assert "The student is right in 80.0% of the test rows, its classical twin in 70.0% (+10.0 points)." in text
+
+
+def test_noise_that_scores_do_not_hold_is_said_to_be_unsought(written):
+    known = written()
+    assert unsought(replace(known, recipe=load("smoke"))) == ""
+    noisy_one = load("smoke", ["executor=noisy:manila"])
+    said = "Not looked for, because scored_by is exact: Noise above shot error."
+    assert unsought(replace(known, recipe=noisy_one)) == said
+    assert unsought(replace(known, recipe=load("smoke", ["executor=noisy:manila", "scored_by=executor"]))) == ""
