@@ -39,7 +39,8 @@ padding:.5rem .8rem;margin:.5rem 0;break-inside:avoid}.signs b{color:var(--warn)
 pre{background:var(--soft);padding:.75rem;font-size:.8rem;white-space:pre-wrap;columns:18rem}
 :focus-visible{outline:.2rem solid var(--mark)}
 @media print{:root{--ink:#000;--page:#fff;--soft:#f3f1f8;--line:#bbb;--warn:#9a4a00}body{max-width:none;font-size:10pt;
-padding:0}nav{display:none}::details-content{content-visibility:visible;display:block}.scroll{overflow:visible;max-height:none}table{font-size:8pt}th,td{white-space:normal}}
+padding:0}nav{display:none}::details-content{content-visibility:visible;display:block}.scroll{overflow:visible;
+max-height:none}table{font-size:8pt}th,td{white-space:normal;padding:.15rem .3rem}}
 """
 
 CAPTION = 200  # letters; what is longer is only for who does not see the figure

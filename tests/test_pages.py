@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 AXE = Path(os.environ.get("QFLOCK_AXE", ".venv/axe/node_modules/axe-core/axe.min.js"))
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "chromium")
 FLAGS = ("--headless", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
-WIDTHS = {"phone": (390, 844), "desk": (1440, 900)}
+WIDTHS = {"phone": (390, 844), "desk": (1440, 900), "paper": (718, 1047)}  # A4 within Chromium's margins
 RULES = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']}"
 BROKEN = "r => r.violations.map(v => v.id + ': ' + v.help + ' ' + v.nodes.slice(0, 3).map(n => n.html.slice(0, 120)))"
 FOCUSED = """(() => { const e = document.activeElement; const s = getComputedStyle(e);
@@ -176,6 +176,14 @@ def test_the_pages_break_no_rule_of_accessibility_and_fit_the_window(width, dark
         browser.open(address, width, dark=dark)
         browser.until("document.getElementById('news').textContent.startsWith('Read at')")
         checked(browser, f"watch-{width}{'-dark' * dark}")
+
+
+def test_nothing_is_wider_than_a_sheet_of_paper(browser, pages):
+    for address in pages.values():
+        browser.open(address, "paper")
+        browser.ask("Emulation.setEmulatedMedia", media="print")
+        assert browser.js("document.documentElement.scrollWidth - innerWidth") <= 0
+        assert browser.js("[...document.querySelectorAll('details')].every(e => e.scrollHeight > 40)")
 
 
 def test_the_checker_finds_what_is_broken(browser, pages):
