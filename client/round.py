@@ -127,9 +127,10 @@ def score(who: Participant, assignment: Assignment) -> Score:
             accuracy[name] = float(np.mean(probs_BK.argmax(1) == test.labels))
             loss[name] = cross_entropy(probs_BK, test.labels)
             confusion[name] = crossed(test.labels, probs_BK.argmax(1), who.n_classes)
-            if executor:
-                exact_loss[name] = cross_entropy(who.arms[name].predict(arrays, x), test.labels)
-            if executor and name == "student":
+            if not executor:
+                continue
+            exact_loss[name] = cross_entropy(who.arms[name].predict(arrays, x), test.labels)
+            if name == "student":  # a twin takes none
                 with who.shots() as ideal:
                     again = (who.arms[name].predict(arrays, x, executor=ideal) for _ in range(REPETITIONS))
                     of_shots[name] = [cross_entropy(p_BK, test.labels) for p_BK in again]
