@@ -8,7 +8,8 @@ scale      the student beside its twin by qubits and layers, of labels alone
 paper      the paper's own settings; which of its λ is 0.9 is not stated, so both
 choices    what the recipes' defaults are chosen by: accuracy on validation rows, of labels alone
 
-Every row over five seeds, in one place but in `federated`; what is done is not done again. Speed moves no number.
+Every row over five seeds, in one place but in `federated`; what is done, in `runs/` or in the results file, is not done
+again. Speed moves no number.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from rich.table import Table
 from bench.llm_qfl import apart
 from bench.llm_qfl import measured as counted
 from bench.qdllm import published
-from bench.study import Results, asked, commits, over, write
+from bench.study import Results, asked, commits, kept, over, unseeded, write
 from recipes.load import load
 from server.central import central
 from server.jobs import finish
@@ -128,11 +129,15 @@ def main() -> None:
     """Run what is missing; a results file a study grows by each row."""
     said = asked("bench.distillation", __doc__, seeds=SEEDS, results=FOLDER, only=list(STUDIES))
     for study in said.only:
-        found = []
+        path, found = said.results / f"qdllm-{study}.json", []
+        before, seeds = kept(path), range(said.seeds)
         for row in STUDIES[study]:
-            outcomes = finish(planned(row.recipe, [list(row.changes)], range(said.seeds), said.runs_dir), said.jobs)
-            found.append(measured(row, outcomes))
-            write({"schema": 1, "study": study, "rows": found}, said.results / f"qdllm-{study}.json")
+            done = before.get((unseeded(load(row.recipe, row.changes)), tuple(seeds)))
+            if done is None:
+                changes = [list(row.changes)]
+                done = measured(row, finish(planned(row.recipe, changes, seeds, said.runs_dir), said.jobs))
+            found.append(done | {"label": row.label})
+            write({"schema": 1, "study": study, "rows": found}, path)
 
 
 def measured(row: Row, outcomes: Sequence[Outcome]) -> Results:

@@ -32,6 +32,17 @@ def asked(
     return words.parse_args()
 
 
+def kept(path: Path) -> dict[tuple[str, tuple[int, ...]], Results]:
+    """The rows of a results file by their digest and seeds: a study that is given again runs only what it lacks."""
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    return {(row["recipe_digest"], tuple(row["seeds"])): row for row in rows}
+
+
+def unseeded(recipe: Recipe) -> str:
+    """What a row's runs have in common."""
+    return replace(recipe, seed=0).digest()
+
+
 def origin(recipe: Recipe, outcomes: Sequence[Outcome], command: str) -> Results:
     """All that the numbers depend on; the commits are those that the runs ran at."""
     ran = [json.loads((run.folder / "environment.json").read_text(encoding="utf-8")) for run in outcomes]
@@ -40,7 +51,7 @@ def origin(recipe: Recipe, outcomes: Sequence[Outcome], command: str) -> Results
         "commit": ", ".join(sorted({facts["qflock"] for facts in ran})),
         "command": command,
         "recipe": recipe.name,
-        "recipe_digest": replace(recipe, seed=0).digest(),
+        "recipe_digest": unseeded(recipe),
         "seeds": sorted({run.recipe.seed for run in outcomes}),
         "packages": ran[0]["packages"],
     }

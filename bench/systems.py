@@ -69,7 +69,7 @@ SYSTEMS = (
         "FashionMNIST, 20 rounds",
         "qfed-scale",
         "make qfed",
-        of_study("qfed-scale", "clients=5", "student.generator.activation=none"),
+        of_study("qfed-scale", "clients=5"),
     ),
     *(
         Row("QD-LLM, in one place", corpus, f"qd-llm-{corpus}", "make qd-llm", of_central(corpus))
