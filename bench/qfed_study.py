@@ -192,7 +192,9 @@ def draw(rows: Sequence[Results], path: Path) -> None:
     axes = figure.subplots()
     for number, row in enumerate(rows):
         rounds = range(1, len(row["by_round"]) + 1)
-        label = " ".join(change.rpartition(".")[2] for change in row["changes"]) or row["recipe"]
+        own = [change.rpartition(".")[2] for change in row["changes"] if change not in AUTHORS]
+        begun = ["as the authors"] if set(AUTHORS) <= set(row["changes"]) else []
+        label = " ".join(own + begun) or row["recipe"]
         axes.plot(rounds, row["by_round"], color=(*GROUPS, *COLOURS.values())[number % 10], label=label)
     axes.set(xlabel="round", ylabel="accuracy on the server's images")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -115,7 +115,7 @@ def spread_of(name: str) -> float:
     """Standard deviation of the numbers that PyTorch begins a target with, in one draw that never changes."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return float(nn.utils.parameters_to_vector(TARGETS[name].build().parameters()).std())
+        return float(nn.utils.parameters_to_vector(TARGETS[name].build().parameters()).detach().std())
 
 
 TARGETS: dict[str, Target] = {

@@ -77,7 +77,7 @@ def priced(recipe: Recipe) -> Table:
 
 
 def fits(recipe: Recipe) -> int:
-    """How often an arm is fitted: by all in round 1, then by those whom a rule invites; by no more than may be asked."""
+    """How often an arm is fitted: by all in round 1, then by those a rule invites, never by more than are asked."""
     select, clients = recipe.select, recipe.clients
     later = select.takes(clients) if select.rules == "invite" else clients
     return sum(
