@@ -2,6 +2,7 @@
 
 import json
 import signal
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -203,3 +204,33 @@ def test_every_row_of_the_qfed_studies_is_a_recipe_whose_circuit_has_its_twin_be
             found = load(recipe, changes)
             assert seeds >= 1
             assert found.student.twin or name == "qfed-controls" or recipe == "qfed-fashion"
+
+
+def test_a_study_that_is_given_again_runs_only_what_its_results_file_lacks(monkeypatch, tmp_path):
+    ran = []
+
+    def measured(recipe, changes, outcomes):
+        ran.append(changes)
+        digest = replace(load(recipe, changes), seed=0).digest()
+        return {"recipe_digest": digest, "seeds": [0], "changes": changes, "accuracy": len(ran)}
+
+    monkeypatch.setattr(qfed_study, "measured", measured)
+    monkeypatch.setattr(qfed_study, "finish", lambda *_: [])
+    monkeypatch.setattr(qfed_study, "draw", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["x", "--only", "qfed-digits", "--results", str(tmp_path)])
+
+    def again(*settings):
+        rows = [("qfed-digits", changes, 1) for changes in settings]
+        monkeypatch.setattr(qfed_study, "studies", lambda: {"qfed-digits": rows})
+        qfed_study.main()
+        return json.loads((tmp_path / "qfed-digits.json").read_text())["rows"]
+
+    again([], ["rounds=3"])
+    assert ran == [[], ["rounds=3"]]
+    rows = again(["select.growth=null"], ["rounds=3"], ["rounds=4"])  # the first is the same recipe in other words
+    assert ran[2:] == [["rounds=4"]]
+    assert [(row["changes"], row["accuracy"]) for row in rows] == [
+        (["select.growth=null"], 1),
+        (["rounds=3"], 2),
+        (["rounds=4"], 3),
+    ]
