@@ -439,7 +439,6 @@ class Recipe(Section):
                 f"{self.aggregate.kept} it needs {fewest} updates, and {entering} of {self.clients} clients enter the "
                 f"average: use more clients or lower these two"
             )
-
         if self.select.growth and fewest > 1:
             raise RecipeError(
                 f"select.growth is {self.select.growth:g}; it begins with one client, and {self.aggregate.by} needs "
