@@ -139,7 +139,7 @@ def table(results: Results) -> Table:
             f"{mean(accuracy[TWIN]):.1%}" if TWIN in accuracy else "",
             apart(accuracy[STUDENT], accuracy[TWIN]) if TWIN in accuracy else "",
             f"{row['parameters']:,}",
-            " to ".join(f"{count:,}" for count in sorted({row["weights"][0], row["weights"][-1]})),
+            written(row),
             f"{BYTES * row['parameters']:,}",
             " × ".join(map(str, row["work"])),
             str(len(row["seeds"])),
@@ -147,6 +147,12 @@ def table(results: Results) -> Table:
             *([networks(row)] if several else []),
         )
     return drawn
+
+
+def written(row: Results) -> str:
+    """How many weights a generator writes for a client; nothing where a network is trained itself."""
+    counts = sorted({row["weights"][0], row["weights"][-1]})
+    return "" if row["by"] in ("small", "full") else " to ".join(f"{count:,}" for count in counts)
 
 
 def networks(row: Results) -> str:

@@ -234,3 +234,8 @@ def test_a_study_that_is_given_again_runs_only_what_its_results_file_lacks(monke
         (["rounds=3"], 2),
         (["rounds=4"], 3),
     ]
+
+
+@pytest.mark.parametrize(("by", "said"), [("circuit", "4,550 to 6,690"), ("small", ""), ("full", "")])
+def test_a_network_that_is_trained_itself_is_written_by_nobody(by, said):
+    assert qfed_study.written({"by": by, "weights": [4550, 5386, 6690]}) == said
