@@ -112,8 +112,7 @@ def cell(said: list[Answer], reference: float, told: dict[str, Any] | None) -> d
 
 def simulation(clients: int) -> Results:
     """Peak memory of a whole run of one round with so many clients, and its seconds."""
-    words = ["run", "qfed-scale", "--clients", str(clients)]
-    words += [word for change in ("rounds=1", "optimiser.epochs=1", "select.growth=null") for word in ("--set", change)]
+    words = ["run", "qfed-scale", "--clients", str(clients), "--set", "rounds=1", "--set", "optimiser.epochs=1"]
     with TemporaryDirectory() as folder:
         command = [sys.executable, "-c", QFLOCK, *words, "--runs-dir", folder]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -17,7 +17,6 @@ from typing import Any
 from rich.table import Table
 
 from bench.machine import facts, wide_console
-from bench.qfed_study import AUTHORS
 from bench.study import Results, origin, write
 from recipes.load import load
 from recipes.schema import Recipe, unlike
@@ -29,7 +28,6 @@ from server.sweep import planned
 
 RESULTS = Path(__file__).parent / "results" / "qfed-noise.json"
 MANY = 10_000_000  # shots that leave hardly any noise of their own
-RUN = ["clients=5", *AUTHORS]  # their mapping network, as it was then begun
 STEPS = 300  # of fine-tuning where a circuit takes milliseconds; with gate errors each takes minutes, so all take days
 LEVELS: tuple[Asked, ...] = (
     *(("shots", 10**power, STEPS) for power in (4, 5, 6, 7)),
@@ -46,7 +44,7 @@ def main() -> None:
     asked.add_argument("--results", type=Path, default=RESULTS)
     said = asked.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    folder = said.run or finish(planned("qfed-scale", [RUN], range(1), said.runs_dir), 1)[0].folder
+    folder = said.run or finish(planned("qfed-scale", [["clients=5"]], range(1), said.runs_dir), 1)[0].folder
     console = wide_console()
     for results in measured(folder, LEVELS, console.print):
         write(results, said.results)

@@ -64,13 +64,7 @@ SYSTEMS = (
     Row("LLM-QFL", "genomic", "llm-qfl-genomic", "make llm-qfl", of_study("llm-qfl-genomic")),
     Row("LLM-QFL", "tweets", "llm-qfl-tweets", "make llm-qfl", of_study("llm-qfl-tweets")),
     Row("QFed", "FashionMNIST, 70 rounds", "qfed-fashion", "make qfed", of_study("qfed-fashion", twin=HASH)),
-    Row(
-        "QFed",
-        "FashionMNIST, 20 rounds",
-        "qfed-scale",
-        "make qfed",
-        of_study("qfed-scale", "clients=5"),
-    ),
+    Row("QFed", "FashionMNIST, 20 rounds", "qfed-scale", "make qfed", of_study("qfed-scale", "clients=5")),
     *(
         Row("QD-LLM, in one place", corpus, f"qd-llm-{corpus}", "make qd-llm", of_central(corpus))
         for corpus in qdllm.CORPORA

@@ -7,10 +7,6 @@ notebook's but for the activation, of which it has none and the paper's text tan
 then spreads by a tenth of what a bit does, and is learned late. How training differs is in
 recipes/qfed-central-paper.yaml.
 
-γ begins like PyTorch's `layers`, as there; the weights that are written then spread as the draw will have it, and a
-network of 6,690 begins with a loss of 3 to 25 nats where chance has 2.3. With `start: network` the last layer is scaled
-once, so that they spread as the network's own would (for hypernetworks: Chang et al. 2020, ICLR).
-
 In place of the circuit, classical controls give x_i out of as many numbers: `hash` (Chen et al. 2015, arXiv:1504.04788)
 reads number h(i) for a fixed random h, or several where states are few; `low-rank` is a sum of products over three
 parts of i.
@@ -33,7 +29,6 @@ from torch.nn.functional import linear
 from data.streams import stream
 from quantum.minibatch import Tensors
 from quantum.student import Arrays
-from quantum.targets import spread_of, weights_of
 from recipes.schema import GeneratorConfig
 
 if TYPE_CHECKING:
@@ -80,22 +75,13 @@ class Generator:
         return torch.from_numpy(2 * bits - 1).float()
 
     def initial(self, seed: int) -> Arrays:
-        """β as its source begins; γ ~ U(−1/√fan-in, 1/√fan-in), weights and biases, as PyTorch's linear layers do.
-
-        Scaled is the last layer alone, and only where what is written spreads at all.
-        """
+        """β as its source begins; γ ~ U(−1/√fan-in, 1/√fan-in), weights and biases, as PyTorch's linear layers do."""
         draws = stream(seed, "student")
         beta = self.source.initial(draws)
         gamma = [
             draws.uniform(-(width**-0.5), width**-0.5, (width + 1) * wider) for width, wider in pairwise(self.widths)
         ]
-        arrays = {"beta": beta.astype(np.float32), "gamma": np.concatenate(gamma).astype(np.float32)}
-        if self.config.start == "network":
-            with torch.no_grad():
-                spread = float(self.weights({name: torch.from_numpy(array) for name, array in arrays.items()}).std())
-            largest = max(self.config.named(), key=weights_of)
-            arrays["gamma"][-len(gamma[-1]) :] *= spread_of(largest) / spread if spread else 1
-        return arrays
+        return {"beta": beta.astype(np.float32), "gamma": np.concatenate(gamma).astype(np.float32)}
 
     def weights(self, arrays: Tensors) -> Tensor:
         """(most,)"""

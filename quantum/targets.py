@@ -7,7 +7,6 @@ has it layers that draw numbers, or one parameter in two places.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 from math import prod
 
@@ -108,14 +107,6 @@ def weights_of(name: str) -> int:
     """How many numbers a target has."""
     with torch.device("meta"):
         return sum(prod(shape) for shape in shapes(TARGETS[name].build(), name).values())
-
-
-@cache
-def spread_of(name: str) -> float:
-    """Standard deviation of the numbers that PyTorch begins a target with, in one draw that never changes."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return float(nn.utils.parameters_to_vector(TARGETS[name].build().parameters()).detach().std())
 
 
 TARGETS: dict[str, Target] = {

@@ -7,7 +7,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from math import ceil, log, pi
+from math import ceil, pi
 from string import ascii_letters, digits
 from typing import Annotated, Any, Literal, get_args
 
@@ -90,7 +90,6 @@ class GeneratorConfig(Section):
     blocks: Annotated[int, Between(2, 200)] = 16  # of the ring
     widths: tuple[Annotated[int, Between(1, 4096)], ...] = (4, 20, 4)  # of the mapping network's hidden layers
     activation: Literal["none", "tanh", "relu"] = "tanh"  # of those; the best of recipe qfed-mapping
-    start: Literal["layers", "network"] = "layers"  # what γ begins like; quantum/generator.py
     spread: Annotated[float, Between(0.01, pi)] = pi  # angles begin evenly between −spread and spread
     gain: Annotated[float, Between(0, above=True)] = 30.0  # of the learned feature, which then weighs as bits do
     pace: Annotated[float, Between(0, 1, above=True)] = 0.3  # share of the learning rate at which β learns
@@ -308,7 +307,6 @@ class SelectConfig(Section):
     percent: Annotated[float, Between(0, 100, above=True)] = 50.0  # share kept, at least one; not for everyone
     reference: Literal["server", "clients"] = "server"  # `alignment`: whose loss the clients are compared with
     candidates: Annotated[float, Between(0, 100, above=True)] = 100.0  # `power-of-choice`: share that may be kept
-    growth: Annotated[float, Between(1, above=True)] | None = None  # round t asks at most ⌈growth^(t−1)⌉, drawn evenly
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
@@ -322,12 +320,6 @@ class SelectConfig(Section):
     def takes(self, clients: int) -> int:
         """How many of so many clients the rule takes: ⌈percent % of them⌉, so at least one."""
         return clients if self.by == "everyone" else ceil(clients * self.percent / 100)
-
-    def asks(self, clients: int, number: int) -> int:
-        """How many of so many clients may train in a round: one in the first, `growth` times as many in each next."""
-        if self.growth is None or (number - 1) * log(self.growth) >= log(clients):
-            return clients
-        return min(clients, ceil(self.growth ** (number - 1)))
 
     def looks_at(self, clients: int) -> int:
         """d of power-of-choice: ⌈candidates % of them⌉."""
@@ -438,16 +430,6 @@ class Recipe(Section):
                 f"aggregate.by is {self.aggregate.by}; with liars {self.aggregate.liars} and kept "
                 f"{self.aggregate.kept} it needs {fewest} updates, and {entering} of {self.clients} clients enter the "
                 f"average: use more clients or lower these two"
-            )
-        if self.select.growth and fewest > 1:
-            raise RecipeError(
-                f"select.growth is {self.select.growth:g}; it begins with one client, and {self.aggregate.by} needs "
-                f"{fewest} updates: leave it out"
-            )
-        if self.select.growth and self.teacher.federate != "none":
-            raise RecipeError(
-                f"select.growth is {self.select.growth:g}; LLMs are averaged over the first rounds' clients, and those "
-                f"would be few: leave it out, or set teacher.federate to none"
             )
 
     def _check_executor(self) -> None:

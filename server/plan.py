@@ -60,8 +60,6 @@ def priced(recipe: Recipe) -> Table:
         if recipe.select.by == "everyone"
         else f" {recipe.select.percent:g}% of clients, rules: {recipe.select.rules}"
     )
-    if recipe.select.growth:
-        chosen += f", one in round 1 and then {recipe.select.growth:g} times as many each"
     table.add_row("server", f"select {recipe.select.by}{chosen}; aggregate {averaging(recipe)}; {stopping(recipe)}")
     table.add_row("spends", spends(recipe, rows, most))
     if recipe.paid():
@@ -77,12 +75,9 @@ def priced(recipe: Recipe) -> Table:
 
 
 def fits(recipe: Recipe) -> int:
-    """How often an arm is fitted: by all in round 1, then by those a rule invites, never by more than are asked."""
-    select, clients = recipe.select, recipe.clients
-    later = select.takes(clients) if select.rules == "invite" else clients
-    return sum(
-        min(later if number > 1 else clients, select.asks(clients, number)) for number in range(1, recipe.rounds + 1)
-    )
+    """How often an arm is fitted; where a rule invites, by all clients in round 1 and then by those that it takes."""
+    later = recipe.select.takes(recipe.clients) if recipe.select.rules == "invite" else recipe.clients
+    return recipe.clients + (recipe.rounds - 1) * later
 
 
 def details(recipe: Recipe, model: Student) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from recipes.schema import Recipe, SelectConfig
 from strategies.aggregation import aggregate
 from strategies.messages import Arrays, Report
-from strategies.selection import Key, Losses, drawn, select
+from strategies.selection import Key, Losses, select
 from strategies.state import ArmState
 from strategies.stop import converged
 
@@ -18,15 +18,8 @@ Fuse = Callable[[Arrays, Sequence[Arrays]], Arrays]  # the average, what was ave
 Measure = Callable[[Arrays], tuple[float, float]]  # arrays → loss in nats and accuracy, on the server's held-out rows
 
 
-def invite(config: SelectConfig, arm: ArmState, clients: Sequence[int], number: int, key: Key) -> list[int]:
-    """Who trains in a round: whom the rule wants, and while that is more than `growth` allows, some of them."""
-    chosen = wanted(config, arm, clients, key)
-    most = config.asks(len(clients), number)
-    return chosen if len(chosen) <= most else drawn(chosen, most, (*key, 2))
-
-
-def wanted(config: SelectConfig, arm: ArmState, clients: Sequence[int], key: Key) -> list[int]:
-    """Everyone, unless the rule invites; it always wants a client whose loss nobody knows yet."""
+def invite(config: SelectConfig, arm: ArmState, clients: Sequence[int], key: Key) -> list[int]:
+    """Who trains next: everyone, unless the rule invites; a client whose loss nobody knows yet is always invited."""
     known = {client: loss for client, loss in arm.client_losses.items() if client in clients}
     if config.rules != "invite" or not known:
         return sorted(clients)

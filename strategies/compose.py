@@ -118,9 +118,7 @@ class Federated(Strategy):
         """One message a client that any arm invites; it carries the assignments of all arms that do."""
         self.roster.rejoin(set())
         self.invited = {
-            name: invite(
-                self.recipe.select, self.state.arms[name], list(self.roster.nodes), server_round, self.key(server_round)
-            )
+            name: invite(self.recipe.select, self.state.arms[name], list(self.roster.nodes), self.key(server_round))
             for name in self.state.training()
         }
         wanted = sorted({client for clients in self.invited.values() for client in clients})

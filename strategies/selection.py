@@ -4,7 +4,7 @@ The same rule serves two acts. *Invite*: who trains, from the losses each client
 averaged, from the losses of this round. A rule never sees a clock or an arrival order, so equal seeds choose alike.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 
@@ -41,9 +41,9 @@ def power_of_choice(config: SelectConfig, losses: Losses, reference: float, key:
     return sorted(sorted(candidates, key=lambda client: (-losses[client], client))[: config.takes(len(losses))])
 
 
-def drawn(clients: Iterable[int], k: int, key: Key) -> list[int]:
+def drawn(losses: Losses, k: int, key: Key) -> list[int]:
     """k clients, each as likely."""
-    return sorted(int(client) for client in np.random.default_rng(key).choice(sorted(clients), k, replace=False))
+    return sorted(int(client) for client in np.random.default_rng(key).choice(sorted(losses), k, replace=False))
 
 
 SELECTORS: dict[str, Selector] = {

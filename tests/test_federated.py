@@ -378,26 +378,6 @@ def test_nobody_who_can_score_is_a_failed_run(grid_of):
     assert run.lines[-1]["kind"] == "score"
 
 
-@pytest.mark.parametrize("rules", ["invite", "admit"])
-def test_a_federation_grows_from_one_client_and_both_arms_ask_the_same(rules, go):
-    select = ["clients=6", "rounds=5", "select.growth=2", "select.by=uniform", f"select.rules={rules}"]
-    run = go(recipe_of(*select, "select.percent=100"))
-    counts = [len(line["arms"]["student"]["invited"]) for line in run.rounds]
-    assert counts == [1, 2, 4, 6, 6]
-    assert all(line["arms"]["student"]["invited"] == line["arms"]["twin"]["invited"] for line in run.rounds)
-    assert len({tuple(line["arms"]["student"]["invited"]) for line in run.rounds}) == 4  # drawn anew, until it is all
-    asked = [number for _, number, *_ in run.clients.heard if number]
-    assert [asked.count(number) for number in (1, 2, 3, 4)] == counts[:4]
-
-
-def test_a_rule_that_wants_fewer_than_growth_allows_has_them(go):
-    select = ["clients=6", "rounds=5", "select.growth=2", "select.by=uniform", "select.rules=invite"]
-    run = go(recipe_of(*select, "select.percent=50"))
-    counts = [len(line["arms"]["student"]["invited"]) for line in run.rounds]
-    assert counts[:3] == [1, 2, 4]  # among them all whose loss nobody knows yet
-    assert counts[-1] >= 3
-
-
 def test_invite_asks_fewer_and_admit_averages_fewer(go):
     select = ("select.by=uniform", "select.percent=50")
     invited = go(recipe_of(*select, "select.rules=invite"))

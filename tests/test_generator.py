@@ -1,7 +1,6 @@
 """The generator against the authors' counts, Qiskit's state vectors and PyTorch's own layers."""
 
 import json
-from dataclasses import replace
 from itertools import pairwise
 from math import pi
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import nn
 from data.streams import stream
 from quantum.generator import SOURCES, Generator
 from quantum.ring import ring
-from quantum.targets import GREY, TARGETS, spread_of, weights_of
+from quantum.targets import GREY, TARGETS, weights_of
 from recipes.schema import GeneratorConfig, Grey, Network
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "qfed.json").read_text())
@@ -68,36 +67,6 @@ def test_larger_chunks_take_fewer_qubits():
     assert weights_of("vgg") == golden["target"]
     for chunk, qubits in golden["qubits"].items():
         assert Generator(GeneratorConfig(target="vgg", chunk=int(chunk)), weights_of("vgg")).qubits == qubits
-
-
-@pytest.mark.parametrize("by", SOURCES)
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("activation", ["none", "tanh", "relu"])
-def test_a_start_like_the_networks_scales_the_last_layer_alone_until_the_weights_spread_as_its_own(
-    by, seed, activation
-):
-    config = GeneratorConfig(by=by, activation=activation)
-    like_layers = Generator(config, weights_of("cnn")).initial(seed)
-    generator = Generator(replace(config, start="network"), weights_of("cnn"))
-    arrays = generator.initial(seed)
-    with torch.no_grad():
-        spread = float(generator.weights(tensors(arrays)).std())
-    assert spread == pytest.approx(spread_of("cnn"), rel=1e-3)
-    assert_array_equal(arrays["beta"], like_layers["beta"])
-    assert_array_equal(arrays["gamma"][:-5], like_layers["gamma"][:-5])  # the last layer is 4 → 1
-    factors = arrays["gamma"][-5:] / like_layers["gamma"][-5:]
-    assert_allclose(factors, factors[0], rtol=1e-5)
-
-
-def test_a_networks_own_spread_is_that_of_uniform_draws_and_the_same_every_time():
-    """±1/√fan-in, so a variance of 1/(3·fan-in): 200 and 8 of conv 1→8, 2,400 and 12 of conv 8→12, then dense ones."""
-    sizes, fans = (208, 2412, 3860, 210), (25, 200, 192, 20)
-    variance = sum(size / (3 * fan) for size, fan in zip(sizes, fans, strict=True)) / sum(sizes)
-    assert spread_of("cnn") == pytest.approx(variance**0.5, rel=0.05)
-    before = torch.random.get_rng_state()
-    spread_of.cache_clear()
-    assert spread_of("cnn") == spread_of("cnn")
-    assert_array_equal(torch.random.get_rng_state(), before)
 
 
 @settings(max_examples=12, derandomize=True)

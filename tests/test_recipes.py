@@ -660,22 +660,6 @@ WRONG = {  # file's text, words after the file, the line
         "r.yaml: aggregate.by is krum; with liars 1 and kept 1 it needs 5 updates, and 3 of 5 clients enter the "
         "average: use more clients or lower these two",
     ),
-    "a single first client for krum": (
-        "aggregate: {by: krum}\nselect: {growth: 4}",
-        [],
-        "r.yaml: select.growth is 4; it begins with one client, and krum needs 5 updates: leave it out",
-    ),
-    "LLMs that few would average": (
-        "teacher: {kind: lora, federate: average}\nselect: {growth: 1.5}",
-        [],
-        "r.yaml: select.growth is 1.5; LLMs are averaged over the first rounds' clients, and those would be few: "
-        "leave it out, or set teacher.federate to none",
-    ),
-    "a federation that does not grow": (
-        "select: {growth: 1}",
-        [],
-        "r.yaml: select.growth is 1.0; it must be a number above 1 or null",
-    ),
     "more than half trimmed at an end": (
         "aggregate: {by: trimmed, share: 0.6}",
         [],

@@ -62,18 +62,6 @@ def test_a_uniform_draw_sees_neither_losses_nor_reference(ids, percent, key, dat
     assert draws[0] == draws[1]
 
 
-@given(clients=st.integers(1, 1000), growth=st.floats(1.0001, 1e6), number=st.integers(1, 10_000))
-def test_growth_asks_one_then_more_and_never_more_than_all(clients, growth, number):
-    grown = SelectConfig(growth=growth)
-    assert grown.asks(clients, 1) == 1
-    assert 1 <= grown.asks(clients, number) <= grown.asks(clients, number + 1) <= clients
-    assert SelectConfig().asks(clients, number) == clients
-
-
-def test_growth_by_four_asks_1_4_16_and_then_all_60():
-    assert [SelectConfig(growth=4).asks(60, number) for number in range(1, 6)] == [1, 4, 16, 60, 60]
-
-
 def test_uniform_draws_cover_all_clients_evenly():
     losses, draws = dict.fromkeys(range(10), 0.5), 2000
     drawn = [client for key in range(draws) for client in select(config("uniform", 30), losses, 0.0, (7, key, 1))]

@@ -227,10 +227,10 @@ def test_a_study_that_is_given_again_runs_only_what_its_results_file_lacks(monke
 
     again([], ["rounds=3"])
     assert ran == [[], ["rounds=3"]]
-    rows = again(["select.growth=null"], ["rounds=3"], ["rounds=4"])  # the first is the same recipe in other words
+    rows = again(["select.candidates=100"], ["rounds=3"], ["rounds=4"])  # the first is the same recipe in other words
     assert ran[2:] == [["rounds=4"]]
     assert [(row["changes"], row["accuracy"]) for row in rows] == [
-        (["select.growth=null"], 1),
+        (["select.candidates=100"], 1),
         (["rounds=3"], 2),
         (["rounds=4"], 3),
     ]
