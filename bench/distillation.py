@@ -31,7 +31,8 @@ from server.statistics import LEVEL, estimate, mean
 from server.sweep import planned
 
 FOLDER = Path(__file__).parent / "results"
-CORPORA = ("topic", "senti", "stega")
+CORPORA = ("topic", "senti", "stega")  # of the paper
+FIVE = {corpus: f"qd-llm-{corpus}" for corpus in CORPORA} | {"reviews": "qd-llm-reviews-5"}  # recipes of five clients
 LOSSES = {  # as table 7 names them → the recipe's weights
     "CE": "{labels: 1, weight: 0, shannon: 0}",
     "KL": "{labels: 0, weight: 2, shannon: 0}",
@@ -67,12 +68,12 @@ class Row(NamedTuple):
 
 def of(corpus: str, label: str, *changes: str) -> Row:
     """In one place."""
-    recipe = f"qd-llm-{corpus}"
+    recipe = FIVE[corpus]
     return Row(f"{corpus}: {label}", recipe, (*central(load(recipe)), *changes))
 
 
 STUDIES: dict[str, list[Row]] = {
-    "ablation": [of(c, name, f"distil={loss}") for c in CORPORA for name, loss in LOSSES.items()],
+    "ablation": [of(c, name, f"distil={loss}") for c in FIVE for name, loss in LOSSES.items()],
     "teachers": [of(c, name, teacher) for c in CORPORA for name, teacher in TEACHERS.items()],
     "transfer": [
         row
@@ -93,13 +94,13 @@ STUDIES: dict[str, list[Row]] = {
     ],
     "federated": [
         row
-        for c in CORPORA
+        for c, five in FIVE.items()
         for row in (
             of(c, "one place"),
-            Row(f"{c}: 5 clients", f"qd-llm-{c}", ()),
-            Row(f"{c}: 5 clients, τ = 1", f"qd-llm-{c}", ("aggregate.tau=1",)),
-            Row(f"{c}: 5 clients, public rows, FedAvg", f"qd-llm-{c}", (PUBLIC,)),  # fewer rows of their own
-            Row(f"{c}: 5 clients, FedDF", f"qd-llm-{c}", ("aggregate.by=feddf", PUBLIC)),
+            Row(f"{c}: 5 clients", five, ()),
+            Row(f"{c}: 5 clients, τ = 1", five, ("aggregate.tau=1",)),
+            Row(f"{c}: 5 clients, public rows, FedAvg", five, (PUBLIC,)),  # fewer rows of their own
+            Row(f"{c}: 5 clients, FedDF", five, ("aggregate.by=feddf", PUBLIC)),
             Row(f"{c}: 20 clients", f"qd-llm-{c}-20", ()),
         )
     ],

@@ -42,7 +42,7 @@ def test_the_study_of_scale_is_its_recipes_own_sweep():
     assert {row.recipe for row in STUDIES["scale"]} == {"qd-llm-scale"}
 
 
-@pytest.mark.parametrize("corpus", distillation.CORPORA)
+@pytest.mark.parametrize("corpus", distillation.FIVE)
 def test_feddf_has_a_row_beside_it_that_differs_in_nothing_else(corpus):
     rows = {row.label: load(row.recipe, list(row.changes)) for row in STUDIES["federated"]}
     fused, averaged = (rows[f"{corpus}: 5 clients, {what}"] for what in ("FedDF", "public rows, FedAvg"))
