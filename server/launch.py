@@ -26,7 +26,8 @@ from server.report import FILE as REPORT
 from server.summary import summary
 from strategies.failure import RunFailedError
 
-ASK_SECONDS = 10.0  # between two questions to Flower whether the run still lives
+ASK_SECONDS = 10.0  # between two questions to Flower whether the run still lives; each takes a second of a core, so
+SEEN_SECONDS = 60.0  # seldom where the ServerApp is seen: that it ended is then known at once
 SECURED = {"sim": "a simulation is one program", "compose": "containers are always secured"}
 SECURED_BY_NAME = "whether {} is secured, Flower's configuration says"
 APP_COMMANDS = ("flwr-serverapp", "flwr-simulation")
@@ -100,7 +101,7 @@ def resumable(again: str, interrupted: str) -> Iterator[None]:
 
 
 class Watch:
-    """Whether a run still lives: asks the processes every time, and Flower itself every few seconds."""
+    """Whether a run still lives: asks the processes every time, and Flower itself now and then."""
 
     def __init__(self, link: OwnLink, run_id: str, nodes: Nodes | None, console: Console) -> None:
         self.link, self.run_id, self.nodes, self.console = link, run_id, nodes, console
@@ -117,7 +118,7 @@ class Watch:
             return why
         self.app = self.app or app_process(self.link)
         gone = self.app is not None and ended(self.app)
-        if not gone and time.monotonic() - self.asked < ASK_SECONDS:
+        if not gone and time.monotonic() - self.asked < (SEEN_SECONDS if self.app else ASK_SECONDS):
             return None
         word, details = status(self.link, self.run_id)
         self.asked = time.monotonic()

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -55,6 +56,18 @@ def test_a_serverapp_that_is_gone_ends_the_watch_with_the_reason_if_there_is_one
     until(lambda: ended(app))
     assert app.is_running()
     assert watch() == said
+
+
+def test_flower_is_asked_seldom_while_its_serverapp_is_seen(link, monkeypatch):
+    asked, now = [], [0.0]
+    monkeypatch.setattr(launch, "status", lambda link, run_id: asked.append(now[0]) or ("running", ""))
+    monkeypatch.setattr(launch, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    watch = Watch(link, "1", None, Console())
+    living = psutil.Process(link.process.pid)
+    monkeypatch.setattr(launch, "app_process", lambda link: living if now[0] > 30 else None)
+    for now[0] in range(0, 200, 2):
+        assert watch() is None
+    assert asked == [10, 20, 30, 90, 150]
 
 
 def test_a_superlink_that_is_gone_ends_the_watch(link, monkeypatch):
