@@ -162,7 +162,12 @@ def table(results: Results) -> Table:
     """One line a row."""
     drawn = Table(title=results["study"], title_justify="left")
     columns = ["", "validation", "student", "95% interval", "macro F1", "− first of its corpus, points", "twin"]
-    columns += ["student − twin, points", "teacher", *(["published"] if results["study"] in PRINTED else [])]
+    columns += [
+        "student − twin, points",
+        "logistic",
+        "teacher",
+        *(["published"] if results["study"] in PRINTED else []),
+    ]
     for name in columns:
         drawn.add_column(name, justify="right" if name else "left")
     firsts: dict[str, Results] = {}
@@ -179,6 +184,7 @@ def table(results: Results) -> Table:
             "" if row is first else apart(student, first["accuracy"]["student"]),
             f"{mean(twin):.1%}",
             apart(student, twin),
+            f"{mean(row['accuracy']['logistic']):.1%}" if "logistic" in row["accuracy"] else "",
             f"{mean(row['teacher']):.1%}" if row["taught"] and row["teacher"][0] is not None else "",
             *([printed(results["study"], row["label"])] if results["study"] in PRINTED else []),
         )
@@ -210,7 +216,8 @@ def note(results: Results) -> str:
     seeds = over(len(row["seeds"]) for row in results["rows"])
     return (
         f"Means over {seeds}, test rows of all clients, students as of the last round; "
-        f"differences paired by seed with Student's {LEVEL:.0%} interval, bold when shown. Highest on validation rows: "
+        f"differences paired by seed with Student's {LEVEL:.0%} interval, bold when shown. logistic: a regression on "
+        f"the same features, each client's rows alone. Highest on validation rows: "
         f"{chosen}. {SAID.get(results['study'], '')}`python -m bench.distillation --only {results['study']}`, qflock "
         f"{commits(results)}."
     )
