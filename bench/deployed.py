@@ -195,8 +195,8 @@ def draw(results: Results, path: Path) -> None:
     axes.axhspan(100 * PAPER[0], 100 * PAPER[1], color="#999999", alpha=0.3, label="the paper's device, its own data")
     axes.set(ylabel="test accuracy, %", ylim=(0, 100))
     axes.set_title(f"{results['recipe']}, {results['shots']:,} shots, {len(results['seeds'])} seeds", fontsize=10)
-    axes.tick_params(axis="x", rotation=30)
-    axes.legend(loc="lower left")
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    axes.legend(loc="lower left", framealpha=1)
     figure.savefig(path, dpi=120, metadata={"Software": None})
 
 
