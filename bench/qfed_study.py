@@ -33,9 +33,9 @@ OTHERS = {
 BYTES = 4  # of a number that travels
 
 
-def own(recipe: str, seeds: int) -> list[Row]:
-    """A recipe's own sweep."""
-    return [(recipe, changes, seeds) for changes in grid(sweep_of(recipe))]
+def own(recipe: str, seeds: int, *also: str) -> list[Row]:
+    """A recipe's own sweep, with what else is changed in each of its rows."""
+    return [(recipe, [*changes, *also], seeds) for changes in grid(sweep_of(recipe))]
 
 
 def controls() -> Iterator[Row]:
@@ -52,7 +52,7 @@ def studies() -> dict[str, list[Row]]:
         "qfed-digits": [("qfed-digits", [], 3)],
         "qfed-mapping": own("qfed-mapping", 3),
         "qfed-controls": list(controls()),
-        "qfed-scale": own("qfed-scale", 1),
+        "qfed-scale": [*own("qfed-scale", 1), *own("qfed-scale", 1, "aggregate.by=fedexp")],
         "qfed-noniid": [
             ("qfed-noniid", ["data.partition=iid"], 1),
             *own("qfed-noniid", 1),

@@ -328,9 +328,9 @@ class SelectConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class AggregateConfig(Section):
-    """How admitted updates become the next global arrays; all but the first two expect that some clients lie."""
+    """How admitted updates become the next global arrays; all but the first three expect that some clients lie."""
 
-    by: Literal["fedavg", "feddf", "clipped", "median", "trimmed", "krum"] = "fedavg"
+    by: Literal["fedavg", "fedexp", "feddf", "clipped", "median", "trimmed", "krum"] = "fedavg"
     tau: Annotated[float, Between(0)] = 0.0  # `fedavg`: how fast a client loses weight as it leaves its teacher
     mean: Literal["line", "circular"] = "line"  # `fedavg`: of angles, each with its own period
     epochs: Annotated[int, Between(1, 1000)] = 3  # `feddf`: passes of the public rows in which the server distils

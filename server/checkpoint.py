@@ -32,6 +32,7 @@ def save(folder: Path, state: State, recipe_digest: str) -> None:
     arrays |= {f"teacher/{name}": array for name, array in state.teacher.items()}
     for name, arm in state.arms.items():
         arrays |= {f"arm/{name}/{key}": array for key, array in arm.arrays.items()}
+        arrays |= {f"ahead/{name}/{key}": array for key, array in arm.ahead.items()}
     save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, temporary / "arrays.safetensors")
     facts = {
         "schema": SCHEMA,
@@ -86,6 +87,7 @@ def read(facts: dict[str, Any], arrays: Arrays) -> State:
     arms = {
         name: ArmState(
             arrays=under(arrays, f"arm/{name}/"),
+            ahead=under(arrays, f"ahead/{name}/"),
             client_losses={int(client): loss for client, loss in arm["client_losses"].items()},
             reference_losses=arm["reference_losses"],
             gaps=arm["gaps"],

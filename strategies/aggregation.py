@@ -42,7 +42,19 @@ def fedavg(
 
 def feddf(config: AggregateConfig, current: Arrays, reports: Sequence[Report]) -> Arrays:
     """Where FedDF (Lin et al. 2020, arXiv:2006.07242) starts: θ ← Σ n_i·θ_i / Σ n_i; server/ensemble.py goes on."""
+    return by_rows(current, reports)
+
+
+def fedexp(config: AggregateConfig, current: Arrays, reports: Sequence[Report]) -> Arrays:
+    """θ ← Σ n_i·θ_i / Σ n_i, from where the clients were ahead of θ; strategies/moves.py says where they start next."""
+    return by_rows(current, reports)
+
+
+def by_rows(current: Arrays, reports: Sequence[Report]) -> Arrays:
+    """Clients weighted by their training rows and nothing else."""
     return weighted_mean([report.arrays for report in reports], [report.examples for report in reports], current)
 
 
-AGGREGATORS: dict[str, Aggregator] = {rule.__name__: rule for rule in (fedavg, feddf, clipped, median, trimmed, krum)}
+AGGREGATORS: dict[str, Aggregator] = {
+    rule.__name__: rule for rule in (fedavg, fedexp, feddf, clipped, median, trimmed, krum)
+}

@@ -4,12 +4,10 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from recipes.schema import Recipe, SelectConfig
 from strategies.aggregation import aggregate
 from strategies.messages import Arrays, Report
+from strategies.moves import beyond, cosine
 from strategies.selection import Key, Losses, select
 from strategies.state import ArmState
 from strategies.stop import converged
@@ -43,21 +41,23 @@ def close(
     """
 
     def combined(entering: Sequence[Report]) -> Arrays:
-        mean = aggregate(recipe.aggregate, arm.arrays, entering, periods)
-        ordered = sorted(entering, key=lambda report: report.client)
-        return fuse(mean, [report.arrays for report in ordered]) if fuse else mean
+        mean = aggregate(recipe.aggregate, start, entering, periods)
+        return fuse(mean, [report.arrays for report in entering]) if fuse else mean
 
-    config = recipe.select
+    config, start, reports = recipe.select, arm.start(), sorted(reports, key=lambda report: report.client)
     losses = {report.client: report.student_loss for report in reports}
     admitted = sorted(losses)
     arrays = combined(reports)
     loss, accuracy = measure(arrays)
     if config.rules == "admit":
         admitted = select(config, losses, reference(config, losses, loss), (*key, 1))
-    if len(admitted) < len(reports):
-        arrays = combined([report for report in reports if report.client in admitted])
+    entered = [report for report in reports if report.client in admitted]
+    if len(entered) < len(reports):
+        arrays = combined(entered)
         loss, accuracy = measure(arrays)
-    alike = cosine(arm.arrays, [report for report in reports if report.client in admitted])
+    updates = [report.arrays for report in entered]
+    if recipe.aggregate.by == "fedexp":
+        arm.ahead = beyond(start, arrays, updates, [report.examples for report in entered])
     arm.arrays = arrays
     arm.client_losses |= losses
     arm.reference_losses.append(loss)
@@ -69,27 +69,10 @@ def close(
         "reference_loss": loss,
         "reference_accuracy": accuracy,
         "gap": arm.gaps[-1],
-        "cosine": alike,
+        "cosine": cosine(start, updates),
         "behind": sum(report.rho > 1 for report in reports),
         "converged": arm.converged,
     }
-
-
-def cosine(current: Arrays, reports: Sequence[Report]) -> float | None:
-    """Mean cosine between two admitted updates u_i = θ_i − θ: 1 when all point one way, 0 when each goes its own.
-
-    (|Σ u_i/|u_i||² − n) / (n(n − 1)), over the n updates that moved anything; None for fewer than two.
-    """
-    ordered = sorted(reports, key=lambda report: report.client)
-    moves = [flat(report.arrays, current) for report in ordered]
-    units = [move / length for move in moves if (length := float(np.linalg.norm(move)))]
-    n = len(units)
-    return float((np.sum(np.sum(units, axis=0) ** 2) - n) / (n * (n - 1))) if n > 1 else None
-
-
-def flat(arrays: Arrays, current: Arrays) -> NDArray[np.float64]:
-    """An update as one vector."""
-    return np.concatenate([np.ravel(arrays[name].astype(float) - current[name].astype(float)) for name in current])
 
 
 def gap(reports: Sequence[Report]) -> float | None:
@@ -97,8 +80,7 @@ def gap(reports: Sequence[Report]) -> float | None:
 
     None where no client has one.
     """
-    ordered = sorted(reports, key=lambda report: report.client)
-    apart = [(one.examples, one.student_loss - one.teacher_loss) for one in ordered if one.teacher_loss is not None]
+    apart = [(one.examples, one.student_loss - one.teacher_loss) for one in reports if one.teacher_loss is not None]
     return sum(n * behind for n, behind in apart) / sum(n for n, _ in apart) if apart else None
 
 

@@ -204,10 +204,9 @@ class Federated(Strategy):
         """A message a client, in the order of ids; equal contents are packed once."""
         state = self.state
         wanted = {client: (names, kind == "train" and self.lacks_teacher(client)) for client, names in arms.items()}
+        sent = {name: arm.start() if kind == "train" else arm.arrays for name, arm in state.arms.items()}
         parcels = {
-            (names, new): parcel(
-                state.shared, {name: state.arms[name].arrays for name in names}, state.teacher if new else {}
-            )
+            (names, new): parcel(state.shared, {name: sent[name] for name in names}, state.teacher if new else {})
             for names, new in set(wanted.values())
         }
         self.bytes_down = sum(count_bytes(parcels[one]) for one in wanted.values())

@@ -10,10 +10,15 @@ class ArmState:
     """One arm: its global arrays and what its rules have seen."""
 
     arrays: Arrays
+    ahead: Arrays = field(default_factory=dict)  # where the clients start, if not there
     client_losses: dict[int, float] = field(default_factory=dict)  # last reported, for *invite*
     reference_losses: list[float] = field(default_factory=list)  # one a round, after aggregation
     gaps: list[float | None] = field(default_factory=list)  # one a round: the student's loss less the teacher's
     converged: bool = False
+
+    def start(self) -> Arrays:
+        """What the clients train from."""
+        return self.ahead or self.arrays
 
 
 @dataclass(kw_only=True)

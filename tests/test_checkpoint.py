@@ -24,6 +24,7 @@ LOSS = st.floats(allow_nan=False, allow_infinity=False)
 ARMS = st.builds(
     ArmState,
     arrays=ARRAYS,
+    ahead=ARRAYS,
     client_losses=st.dictionaries(st.integers(0, 99), LOSS, max_size=3),
     reference_losses=st.lists(LOSS, max_size=3),
     gaps=st.lists(st.none() | LOSS, max_size=3),
@@ -63,6 +64,7 @@ def test_a_state_comes_back_to_the_bit(saved, tmp_path_factory):
     assert found.arms.keys() == saved.arms.keys()
     for name, arm in saved.arms.items():
         assert_same_arrays(found.arms[name].arrays, arm.arrays)
+        assert_same_arrays(found.arms[name].ahead, arm.ahead)
         for part in ("client_losses", "reference_losses", "gaps", "converged"):
             assert getattr(found.arms[name], part) == getattr(arm, part)
     for part in ("round", "visited", "slowest_seconds", "teacher_round"):

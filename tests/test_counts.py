@@ -15,11 +15,13 @@ from client.participant import Participant
 from client.round import crossed
 from recipes.load import load
 from server.ledger import lines
-from strategies.arm import cosine
+from strategies.arm import close
 from strategies.collect import scores
 from strategies.faults import uncounted, unscored
 from strategies.messages import Answer, Report, Score
+from strategies.moves import cosine
 from strategies.scored import scored
+from strategies.state import ArmState
 from strategies.wire import assigned, reply
 
 ZERO = {"a": np.zeros(2, np.float32), "b": np.zeros((2, 1))}
@@ -52,7 +54,7 @@ def scored_by(client, matrix):
 @given(rows_CP=arrays(float, st.tuples(st.integers(2, 5), st.just(4)), elements=st.integers(-3, 3).map(float)))
 def test_the_cosine_is_the_mean_over_all_pairs_of_updates_that_moved(rows_CP):
     moved = rows_CP[np.abs(rows_CP).sum(1) > 0]
-    found = cosine(ZERO, reports(rows_CP))
+    found = cosine(ZERO, [report.arrays for report in reports(rows_CP)])
     if len(moved) < 2:
         assert found is None
         return
@@ -62,9 +64,16 @@ def test_the_cosine_is_the_mean_over_all_pairs_of_updates_that_moved(rows_CP):
 
 
 @given(rows_CP=arrays(float, (4, 4), elements=st.integers(1, 9).map(float)))
-def test_the_order_of_the_reports_does_not_move_a_bit_of_the_cosine(rows_CP):
-    said = reports(rows_CP)
-    assert cosine(ZERO, said) == cosine(ZERO, said[::-1])
+def test_the_order_of_the_reports_does_not_move_a_bit_of_a_rounds_line(rows_CP):
+    said, recipe = reports(rows_CP), load("noop", ["aggregate.by=fedexp"])
+    arms = [ArmState(arrays=ZERO) for _ in range(2)]
+    one, other = (
+        close(recipe, arm, sent, lambda arrays: (0.5, 0.5), (0,))
+        for arm, sent in zip(arms, (said, said[::-1]), strict=True)
+    )
+    assert one == other
+    for name in ZERO:
+        assert arms[0].ahead[name].tobytes() == arms[1].ahead[name].tobytes()
 
 
 @given(pairs=arrays(int, array_shapes(min_dims=1, max_dims=1).map(lambda s: (2, *s)), elements=st.integers(0, 3)))

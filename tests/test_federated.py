@@ -423,8 +423,9 @@ def test_an_arm_that_has_converged_is_no_longer_sent_and_keeps_its_arrays(go):
 
 @pytest.mark.parametrize("rule", SELECTORS)
 @pytest.mark.parametrize("rules", ["invite", "admit"])
-def test_a_run_resumed_from_its_checkpoint_is_the_run_that_was_not_interrupted(rule, rules, grid_of, tmp_path):
-    recipe = recipe_of(f"select.by={rule}", f"select.rules={rules}", "rounds=5")
+@pytest.mark.parametrize("by", ["fedavg", "fedexp"])
+def test_a_run_resumed_from_its_checkpoint_is_the_run_that_was_not_interrupted(rule, rules, by, grid_of, tmp_path):
+    recipe = recipe_of(f"select.by={rule}", f"select.rules={rules}", f"aggregate.by={by}", "rounds=5")
     whole = Rounds(grid_of, recipe, ScriptedClients()).start()
     interrupted = {(client, 4): lambda *_: Error(0, DIED) for client in range(4)}
 
