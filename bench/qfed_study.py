@@ -52,7 +52,8 @@ def studies() -> dict[str, list[Row]]:
         "qfed-digits": [("qfed-digits", [], 3)],
         "qfed-mapping": own("qfed-mapping", 3),
         "qfed-controls": list(controls()),
-        "qfed-scale": [*own("qfed-scale", 1), *own("qfed-scale", 1, "aggregate.by=fedexp")],
+        "qfed-scale": own("qfed-scale", 1),
+        "qfed-fedexp": own("qfed-scale", 1, "aggregate.by=fedexp"),
         "qfed-noniid": [
             ("qfed-noniid", ["data.partition=iid"], 1),
             *own("qfed-noniid", 1),

@@ -83,7 +83,7 @@ ANY = {
     "schema": lambda value: value is None or count(value),
 }
 ARM = {
-    **dict.fromkeys(("reference_loss", "reference_accuracy", "cosine"), number),
+    **dict.fromkeys(("reference_loss", "reference_accuracy", "cosine", "step"), number),
     "parameters": count,
     "invited": [count],
     "admitted": [count],

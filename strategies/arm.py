@@ -7,7 +7,7 @@ from typing import Any
 from recipes.schema import Recipe, SelectConfig
 from strategies.aggregation import aggregate
 from strategies.messages import Arrays, Report
-from strategies.moves import beyond, cosine
+from strategies.moves import beyond, cosine, stride
 from strategies.selection import Key, Losses, select
 from strategies.state import ArmState
 from strategies.stop import converged
@@ -56,8 +56,10 @@ def close(
         arrays = combined(entered)
         loss, accuracy = measure(arrays)
     updates = [report.arrays for report in entered]
+    step = 1.0
     if recipe.aggregate.by == "fedexp":
-        arm.ahead = beyond(start, arrays, updates, [report.examples for report in entered])
+        step = stride(start, arrays, updates, [report.examples for report in entered])
+        arm.ahead = beyond(start, arrays, step)
     arm.arrays = arrays
     arm.client_losses |= losses
     arm.reference_losses.append(loss)
@@ -70,6 +72,7 @@ def close(
         "reference_accuracy": accuracy,
         "gap": arm.gaps[-1],
         "cosine": cosine(start, updates),
+        "step": step,
         "behind": sum(report.rho > 1 for report in reports),
         "converged": arm.converged,
     }

@@ -20,20 +20,25 @@ def cosine(start: Arrays, updates: Sequence[Arrays]) -> float | None:
     return float((np.sum(np.sum(units, axis=0) ** 2) - n) / (n * (n - 1))) if n > 1 else None
 
 
-def beyond(start: Arrays, mean: Arrays, updates: Sequence[Arrays], weights: Sequence[float]) -> Arrays:
-    """Where the next round starts: θ + η·ū, ū the updates' mean and η = max(1, min(ρ/2, √ρ)), ρ = Σ w_i·|u_i|² / |ū|².
+def stride(start: Arrays, mean: Arrays, updates: Sequence[Arrays], weights: Sequence[float]) -> float:
+    """How far along the mean update ū the next round starts: η = max(1, min(ρ/2, √ρ, √n)), ρ = Σ w_i·|u_i|² / |ū|².
 
-    ρ is 1 where all clients went the same way, and their number where each went its own. ρ/2 is FedExP's (Jhunjhunwala
-    et al. 2023, arXiv:2301.09604); √ρ is ours: where the mean all but vanishes, a step is no longer than the root mean
-    square of the clients' own. A start beyond the mean swings around the valley, so FedExP ends with the mean of its
-    last two. Here the global arrays are the updates' mean in every round, and only the clients start beyond it.
+    n clients, Σ w_i = 1. ρ is 1 where all go the same way, n where each goes its own, more where they cancel. ρ/2 is
+    FedExP's (Jhunjhunwala et al. 2023, arXiv:2301.09604). The rest is ours, from ρ = 4 on, where ū is half as long as
+    the clients' own: √ρ·ū is as long as their root mean square, and √n keeps a ū of mere rounding short.
     """
-    total, ahead = sum(weights), move(start, mean)
+    total, length = sum(weights), float(np.sum(move(start, mean) ** 2))
     squares = [float(np.sum(move(start, update) ** 2)) for update in updates]
     went = sum(weight / total * square for weight, square in zip(weights, squares, strict=True))
-    length = float(np.sum(ahead**2))
-    apart = went / length if length else 0.0
-    step = max(1.0, min(apart / 2, sqrt(apart)))
+    rho = went / length if length else 0.0
+    return max(1.0, min(rho / 2, sqrt(rho), sqrt(len(updates))))
+
+
+def beyond(start: Arrays, mean: Arrays, step: float) -> Arrays:
+    """θ + η·ū, where only clients start: it swings around the valley, so FedExP ends with the mean of its last two.
+
+    Here the global arrays are the mean in every round.
+    """
     return {
         name: (array + step * (mean[name].astype(float) - array)).astype(array.dtype) for name, array in start.items()
     }

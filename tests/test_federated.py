@@ -424,7 +424,10 @@ def test_an_arm_that_has_converged_is_no_longer_sent_and_keeps_its_arrays(go):
 @pytest.mark.parametrize("rule", SELECTORS)
 @pytest.mark.parametrize("rules", ["invite", "admit"])
 @pytest.mark.parametrize("by", ["fedavg", "fedexp"])
-def test_a_run_resumed_from_its_checkpoint_is_the_run_that_was_not_interrupted(rule, rules, by, grid_of, tmp_path):
+def test_a_run_resumed_from_its_checkpoint_is_the_run_that_was_not_interrupted(
+    rule, rules, by, grid_of, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("strategies.arm.stride", lambda *_: 1.5)
     recipe = recipe_of(f"select.by={rule}", f"select.rules={rules}", f"aggregate.by={by}", "rounds=5")
     whole = Rounds(grid_of, recipe, ScriptedClients()).start()
     interrupted = {(client, 4): lambda *_: Error(0, DIED) for client in range(4)}
@@ -437,6 +440,8 @@ def test_a_run_resumed_from_its_checkpoint_is_the_run_that_was_not_interrupted(r
         first.start()
     state = checkpoint.newest(tmp_path, recipe.digest())
     assert state.round == 3
+    for arm in state.arms.values():
+        assert np.array_equal(arm.start()["theta"], arm.arrays["theta"]) == (by == "fedavg")
     second = Rounds(grid_of, recipe, ScriptedClients(), state=state, shuffle=1, save=save).start()
     assert second.thetas() == whole.thetas()
 
