@@ -8,8 +8,8 @@ scale      the student beside its twin by qubits and layers, of labels alone
 paper      the paper's own settings; which of its λ is 0.9 is not stated, so both
 choices    what the recipes' defaults are chosen by: accuracy on validation rows, of labels alone
 
-Every row over five seeds, in one place but in `federated`; what is done, in `runs/` or in the results file, is not done
-again. Speed moves no number.
+Every row over five seeds or what --seeds says, in one place but in `federated`; what is done, in `runs/` or in the
+results file, is not done again. Speed moves no number.
 """
 
 from collections.abc import Sequence
@@ -215,10 +215,10 @@ def note(results: Results) -> str:
     chosen = "; ".join(row["label"] for row in best)
     seeds = over(len(row["seeds"]) for row in results["rows"])
     return (
-        f"Means over {seeds}, test rows of all clients, students as of the last round; "
-        f"differences paired by seed with Student's {LEVEL:.0%} interval, bold when shown. logistic: a regression on "
-        f"the same features, each client's rows alone. Highest on validation rows: "
-        f"{chosen}. {SAID.get(results['study'], '')}`python -m bench.distillation --only {results['study']}`, qflock "
+        f"Means over {seeds}, test rows of all clients, students as of the last round; differences paired by seed with "
+        f"Student's {LEVEL:.0%} interval, bold when shown. teacher: its clients' held-out rows. logistic: a regression "
+        f"on the same features, each client's rows alone. Highest on validation rows: {chosen}. "
+        f"{SAID.get(results['study'], '')}`python -m bench.distillation --only {results['study']}`, qflock "
         f"{commits(results)}."
     )
 

@@ -1,7 +1,7 @@
-"""QFed's recipes, each setting beside its hash twin: `python -m bench.qfed_study`, or `make qfed`.
+"""QFed's recipes beside their hash twins, and what controls them: `python -m bench.qfed_study`, or `make qfed`.
 
-Every recipe's own sweep, run after run; what is done, in `runs/` or in the results file, is not done again. Speed moves
-no number but the minutes. Seeds are few where a run takes an hour: a table says how many.
+Run after run; what is done, in `runs/` or in the results file, is not done again. Speed moves no number but the
+minutes. Seeds are few where a run takes an hour: a table says how many.
 """
 
 from collections.abc import Iterator, Sequence

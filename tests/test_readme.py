@@ -40,6 +40,7 @@ HERE = {  # run in this process, in a folder that has runs/RUN, two more runs an
 CHANGED = "qflock run smoke --clients 20 --seed 1 --set optimiser.maxiter=50"
 WATCH, PAID = "qflock watch runs/RUN", "qflock resume runs/RUN --spend SECONDS"
 DRY = (
+    "make setup",
     "make run",
     "make test",
     "make reviews",
@@ -228,7 +229,7 @@ def test_make_would_run_what_is_there(line):
     last = done.stdout.strip().splitlines()[-1]
     modules = re.findall(r"-m (bench\.\w+)", done.stdout)
     assert all((APP / f"{module.replace('.', '/')}.py").is_file() for module in modules)
-    assert modules or re.search(r"bin/qflock (run|up) llm-qfl-reviews$|-m pytest .* tests$", last)
+    assert modules or re.search(r"bin/qflock (run|up) llm-qfl-reviews$|-m pytest .* tests$|touch \S+/\.ready$", last)
 
 
 @pytest.mark.parametrize("line", PIP)
