@@ -138,7 +138,7 @@ def federation(
             round=number,
             memory_round=number - 1,
             shared=shared,
-            arms={name: arm.arrays for name, arm in arms.items()},
+            arms={name: arm.start() for name, arm in arms.items()},
         )
         sent = [(LIES[lie] if who.number in lying else train)(who, assignment) for who in clients]
         for name, arm in arms.items():
