@@ -46,7 +46,7 @@ def feddf(config: AggregateConfig, current: Arrays, reports: Sequence[Report]) -
 
 
 def fedexp(config: AggregateConfig, current: Arrays, reports: Sequence[Report]) -> Arrays:
-    """θ ← Σ n_i·θ_i / Σ n_i, from where the clients were ahead of θ; strategies/moves.py says where they start next."""
+    """θ ← Σ n_i·θ_i / Σ n_i; strategies/moves.py says where beyond θ the clients then start."""
     return by_rows(current, reports)
 
 

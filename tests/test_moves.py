@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from recipes.load import load
 from server.checkpoint import newest
+from server.ledger import lines
 from strategies.mean import weighted_mean
 from strategies.moves import beyond, stride
 from strategies.wire import assigned
@@ -88,5 +89,7 @@ def test_clients_start_ahead_of_the_mean_and_score_the_mean(run_here, monkeypatc
         following = sent.get(("train", number + 1, name), arms[name].ahead["theta"])
         assert_allclose(following, start + 3 * (mean - start), rtol=1e-5)
         assert counts == [2, 2]
+    rounds = [line["arms"] for line in lines(folder) if line["kind"] == "round"]
+    assert [part["step"] for said in rounds for part in said.values()] == [3.0] * 3 * len(arms)
     for name, arm in arms.items():
         assert_array_equal(sent["score", 3, name], arm.arrays["theta"])
