@@ -67,6 +67,8 @@ def studies() -> dict[str, list[Row]]:
             ("qfed-fashion", [], 1),
             ("qfed-fashion", ["student.generator.by=hash"], 1),
             ("qfed-fashion", ["student.generator.by=full"], 1),
+            ("qfed-fashion", ["clients=60"], 1),
+            ("qfed-fashion", ["clients=60", "student.generator.by=hash"], 1),
             ("qfed-resnet", [], 1),
         ],
     }
