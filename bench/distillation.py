@@ -51,7 +51,7 @@ TEACHERS = {
 VARIED = [
     *((change,) for change in ("student.angles=tanh", "student.angles=minmax", "student.readout=softmax")),
     ("student.angles=minmax", "optimiser.learning_rate=0.06"),  # the original, at its own rate
-    *((f"student.reps={reps}",) for reps in (1, 4, 11)),
+    *((f"student.reps={reps}",) for reps in (1, 2, 4, 11)),
     *((f"optimiser.learning_rate={rate}",) for rate in (0.001, 0.003, 0.01, 0.06)),
     *((f"features={{encoder: hidden, layer: {layer}}}",) for layer in (12, 16, 20, 24, 30)),
     ("features={encoder: minilm}",),
