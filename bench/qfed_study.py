@@ -13,7 +13,7 @@ from bench.llm_qfl import apart
 from bench.study import Results, asked, commits, kept, origin, unseeded, write
 from quantum.targets import weights_of
 from recipes.load import load, sweep_of
-from server.figures import COLOURS, GROUPS
+from server.figures import GROUPS
 from server.jobs import finish
 from server.outcome import Outcome
 from server.record import STUDENT, TWIN
@@ -31,6 +31,7 @@ OTHERS = {
     "depths": ("cnn-deep", "cnn-shallow", "cnn-deeper"),
 }
 BYTES = 4  # of a number that travels
+TELLING = (*GROUPS, "#1f2937", "#c9a227")  # colours of as many curves as a study has rows
 
 
 def own(recipe: str, seeds: int, *also: str) -> list[Row]:
@@ -189,6 +190,17 @@ def note(results: Results) -> str:
     )
 
 
+def labels(rows: Sequence[Results]) -> list[str]:
+    """What tells each setting apart, in few words."""
+    mixed = len({row["recipe"] for row in rows}) > 1
+    said = []
+    for row in rows:
+        pairs = [change.partition("=") for change in row["changes"]]
+        recipe = [row["recipe"]] if mixed or not pairs else []
+        said.append(" ".join([*recipe, *(f"{key.rpartition('.')[2]}={value}" for key, _, value in pairs)]))
+    return said
+
+
 def draw(rows: Sequence[Results], path: Path) -> None:
     """Accuracy on the server's images by round, one curve a setting."""
     from matplotlib.figure import Figure
@@ -196,10 +208,10 @@ def draw(rows: Sequence[Results], path: Path) -> None:
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for number, row in enumerate(rows):
+    for number, (row, label) in enumerate(zip(rows, labels(rows), strict=True)):
         rounds = range(1, len(row["by_round"]) + 1)
-        label = " ".join(change.rpartition(".")[2] for change in row["changes"]) or row["recipe"]
-        axes.plot(rounds, row["by_round"], color=(*GROUPS, *COLOURS.values())[number % 10], label=label)
+        hidden = row["by_round"] in [one["by_round"] for one in rows[:number]]  # by the curve that it repeats
+        axes.plot(rounds, row["by_round"], "--" if hidden else "-", color=TELLING[number % len(TELLING)], label=label)
     axes.set(xlabel="round", ylabel="accuracy on the server's images")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=7)

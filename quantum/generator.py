@@ -71,8 +71,19 @@ class Generator:
 
     @cached_property
     def _bits(self) -> Tensor:
-        bits = np.arange(self.states)[:, None] >> np.arange(self.qubits) & 1
-        return torch.from_numpy(2 * bits - 1).float()
+        states, bits = np.arange(self.states), np.empty((self.states, self.qubits), np.float32)
+        for qubit in range(self.qubits):  # one by one, as whole numbers take twice the memory
+            bits[:, qubit] = 2 * (states >> qubit & 1) - 1
+        return torch.from_numpy(bits)
+
+    @property
+    def needed(self) -> int:
+        """Bytes of a step of training, but for the circuit's states and the target: what each layer says of every basis
+        state with its slope, and four of each number that is learned, with its slope and Adam's two moments.
+        """
+        wide = self.config.chunk if self.config.activation == "none" else sum(self.widths[1:])
+        numbers: int = self.states * (self.qubits + 2 * wide) + 4 * sum(self.sizes.values())
+        return 4 * numbers  # in float32
 
     def initial(self, seed: int) -> Arrays:
         """β as its source begins; γ ~ U(−1/√fan-in, 1/√fan-in), weights and biases, as PyTorch's linear layers do."""

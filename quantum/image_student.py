@@ -11,6 +11,7 @@ from math import ceil, prod
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -204,6 +205,12 @@ def check(config: GeneratorConfig, shape: tuple[int, ...]) -> None:
             )
         if isinstance(generator.source, Circuit):
             generator.source.engine.check_memory(1)
+        free = psutil.virtual_memory().available // 2
+        if generator.needed > free:
+            raise RecipeError(
+                f"student.generator needs {generator.needed / 2**30:.1f} GiB to write {most:,} weights, above "
+                f"{free / 2**30:.1f} GiB, half of what is free: use smaller widths, another chunk or a smaller target"
+            )
 
 
 def shown(shape: tuple[int, ...]) -> str:

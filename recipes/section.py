@@ -105,4 +105,4 @@ def allowed(hint: Any) -> str:
 
 def shown(value: object) -> str:
     """A value as a recipe's author wrote it."""
-    return json.dumps(value, default=str) if isinstance(value, str | bool | NoneType) else str(value)
+    return json.dumps(value, default=str) if isinstance(value, str | bool | tuple | list | NoneType) else str(value)

@@ -1,7 +1,9 @@
 """What a recipe will do and cost, known before anything is spent."""
 
+import os
 import time
 from collections.abc import Iterator
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -38,18 +40,20 @@ def priced(recipe: Recipe) -> Table:
     if recipe.student.kind in MINIBATCHED:
         rows, _ = rows_of(recipe)
     most = most_evaluations(recipe)
+    at_once = min(os.cpu_count() or 1, recipe.clients)  # in a simulation
     n_fits, seconds, up = fits(recipe), 0.0, 0
     for name, model in arms.items():
         arrays = model.initial(recipe.seed)
         up += count_bytes(arrays)
-        seconds += timed(recipe, model, rows, n_classes) * most * n_fits
+        seconds += timed(recipe, model, rows, n_classes) * most * fits(recipe, at_once)
         table.add_row(name, f"{model.name}, {model.parameters:,} parameters, {count_bytes(arrays):,} bytes")
         for what, said in details(recipe, model):
             table.add_row(what, said)
     table.add_row("data", f"{recipe.data.corpus}, {recipe.data.partition} partition, {recipe.clients} clients")
     published = PUBLISHED.get(recipe.data.corpus)
     if published and folder_of(published) is None:
-        table.add_row("", f"not here yet: {nowhere(published)}; a run asks {published.url} for it")
+        files = ", ".join(published.files)
+        table.add_row("", f"not here yet: {nowhere(published)}; a run asks {published.url} for {files}")
     staged = recipe.student.kind not in UNSTAGED
     if staged:
         table.add_row("features", features(recipe))
@@ -70,14 +74,18 @@ def priced(recipe: Recipe) -> Table:
     slower = "" if recipe.executor == "exact" else f"; {recipe.executor} comes on top of it"
     took = START_SECONDS + seconds + recipe.rounds * 0.3
     before = ", texts encoded and teachers tuned already" if staged else ""  # nobody knows how fast a machine reads
-    table.add_row("time", f"about {took:.0f} s here on the exact engine{before}{slower}")
+    beside = f", {at_once} clients at once" if at_once > 1 else ""
+    table.add_row("time", f"about {took:.0f} s here on the exact engine{beside}{before}{slower}")
     return table
 
 
-def fits(recipe: Recipe) -> int:
-    """How often an arm is fitted; where a rule invites, by all clients in round 1 and then by those that it takes."""
+def fits(recipe: Recipe, at_once: int = 1) -> int:
+    """How often an arm is fitted; where a rule invites, by all clients in round 1 and then by those that it takes.
+
+    As long as that takes where so many clients of a round are fitted side by side, in fits one after another.
+    """
     later = recipe.select.takes(recipe.clients) if recipe.select.rules == "invite" else recipe.clients
-    return recipe.clients + (recipe.rounds - 1) * later
+    return ceil(recipe.clients / at_once) + (recipe.rounds - 1) * ceil(later / at_once)
 
 
 def details(recipe: Recipe, model: Student) -> Iterator[tuple[str, str]]:

@@ -172,6 +172,12 @@ class Doubled(nn.Module):
 
 
 @pytest.mark.parametrize("by", ["circuit", "hash", "low-rank"])
+def test_a_mapping_network_beyond_memory_is_refused_before_anything_is_built(by):
+    with pytest.raises(RecipeError, match=r"needs \d{4}\.\d GiB to write 3,270 weights, above .* use smaller widths"):
+        check(GeneratorConfig(by=by, target="digits", widths=(4096,) * 3000), (1, 8, 8))
+
+
+@pytest.mark.parametrize("by", ["circuit", "hash", "low-rank"])
 def test_one_basis_state_has_no_effect_and_is_refused_two_have_one(by):
     with pytest.raises(RecipeError, match=r"chunk is 3270; one basis state .* at most 3269"):
         check(GeneratorConfig(by=by, target="digits", chunk=3270), (1, 8, 8))

@@ -391,7 +391,7 @@ WRONG = {  # file's text, words after the file, the line
     "a key twice": ("rounds: 3\nrounds: 4", [], "r.yaml line 1: not valid YAML: the key rounds stands twice"),
     "two documents": ("rounds: 3\n---\nrounds: 4", [], "r.yaml line 2: not valid YAML: but found another document"),
     "an empty file": ("", [], "r.yaml: holds null; it must be lines of key: value"),
-    "a list": ("- rounds: 3", [], "r.yaml: holds [{'rounds': 3}]; it must be lines of key: value"),
+    "a list": ("- rounds: 3", [], 'r.yaml: holds [{"rounds": 3}]; it must be lines of key: value'),
     "extends nothing": (
         "extends: smok",
         [],
@@ -739,9 +739,9 @@ def test_a_models_relative_path_is_relative_to_its_recipe_and_a_hub_id_stays(tmp
     ("targets", "reason"),
     [
         ("q_proj", 'teacher.targets is "q_proj"; it must be a list of text'),
-        ("[1]", "teacher.targets is (1,); it must be a list of text"),
+        ("[1]", "teacher.targets is [1]; it must be a list of text"),
         ("[]", "teacher.targets is []; it must name each module once, and at least one"),
-        ("[a, a]", "teacher.targets is ['a', 'a']; it must name each module once, and at least one"),
+        ("[a, a]", 'teacher.targets is ["a", "a"]; it must name each module once, and at least one'),
     ],
 )
 def test_a_list_holds_what_its_key_says(targets, reason):

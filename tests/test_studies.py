@@ -157,6 +157,17 @@ def test_a_setting_of_qfed_is_one_line_with_what_travels_and_a_figure_beside_it(
     assert (tmp_path / "a" / "scale.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
+def test_a_figure_s_curves_are_told_apart_by_whole_numbers_and_a_colour_each():
+    rows = [{"recipe": "qfed-noniid", "changes": ['aggregate.mean="line"', f"data.alpha={a}"]} for a in (0.1, 0.5)]
+    assert qfed_study.labels(rows) == ['mean="line" alpha=0.1', 'mean="line" alpha=0.5']
+    assert qfed_study.labels([*rows, {"recipe": "qfed-central", "changes": []}])[1:] == [
+        'qfed-noniid mean="line" alpha=0.5',
+        "qfed-central",
+    ]
+    most = max(map(len, qfed_study.studies().values()))
+    assert len(set(qfed_study.TELLING)) >= most
+
+
 def hetero(tmp_path, run_of, name, pooled, of_the_small, seed=0):
     """A row of three clients of a cnn and two of another network, which may be worse."""
     changes = [f"student.generator.targets=[cnn, cnn, cnn, {name}, {name}]"]
