@@ -96,7 +96,8 @@ bench-qfed: setup  ## time a step of the generator beside TorchQuantum, measure 
 qd-llm: setup  ## QD-LLM's tables, figure and speed: every method and study over five seeds (days)
 	$(BIN)/python -m bench.qdllm
 	$(BIN)/python -m bench.distillation
-	$(BIN)/qflock sweep qd-llm-topic --seeds 5 --runs-dir runs/deployed
+	$(BIN)/qflock sweep qd-llm-topic --seeds 5 --set clients=1 --set min_reports=1 --set optimiser.epochs=1 \
+		--runs-dir runs/deployed  # in one place, as distill
 	$(BIN)/python -m bench.deployed runs/deployed/*
 	$(BIN)/python -m bench.distill
 	$(BIN)/python -m bench.tables

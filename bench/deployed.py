@@ -84,6 +84,7 @@ def measure(folders: Sequence[Path], names: Sequence[str], shots: int, most: int
         "schema": 1,
         **facts(("qiskit", "qiskit-aer", "qiskit-ibm-runtime")),
         "recipe": runs[0].recipe.name,
+        "clients": runs[0].recipe.clients,
         "seeds": [run.recipe.seed for run in runs],
         "shots": shots,
         "test_rows": found[0][0],
@@ -175,10 +176,12 @@ def table(results: Results) -> Table:
 def note(results: Results) -> str:
     """What a row is, and how far the paper's is from it."""
     low, high = PAPER
+    clients = results["clients"]
+    where = "one place" if clients == 1 else f"{clients} clients"
     return (
-        f"Seeds {', '.join(map(str, results['seeds']))}; fake devices have the noise of IBM's calibrations, drawn as "
-        f"{results['shots']:,} shots of every qubit, and the student was trained without any. The paper's chip reached "
-        f"{low:.2%} to {high:.2%} on its own data. qflock {results['commit']}."
+        f"Students trained in {where}, seeds {', '.join(map(str, results['seeds']))}; fake devices have the noise of "
+        f"IBM's calibrations, drawn as {results['shots']:,} shots of every qubit, and the student was trained without "
+        f"any. The paper's chip reached {low:.2%} to {high:.2%} on its own data. qflock {results['commit']}."
     )
 
 
@@ -194,7 +197,10 @@ def draw(results: Results, path: Path) -> None:
     axes.bar(names, [100 * e.mean for e in found], yerr=100 * np.array(around).T, color="#7b5fb8", capsize=3)
     axes.axhspan(100 * PAPER[0], 100 * PAPER[1], color="#999999", alpha=0.3, label="the paper's device, its own data")
     axes.set(ylabel="test accuracy, %", ylim=(0, 100))
-    axes.set_title(f"{results['recipe']}, {results['shots']:,} shots, {len(results['seeds'])} seeds", fontsize=10)
+    clients = f"{results['clients']} client{'s' * (results['clients'] > 1)}"
+    axes.set_title(
+        f"{results['recipe']}, {clients}, {results['shots']:,} shots, {len(results['seeds'])} seeds", fontsize=10
+    )
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes.legend(loc="lower left", framealpha=1)
     figure.savefig(path, dpi=120, metadata={"Software": None})

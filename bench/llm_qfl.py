@@ -68,14 +68,14 @@ def main() -> None:
             write({"schema": 1, "rows": found}, said.results / f"{study}.json")
 
 
-def measured(recipe: str, changes: list[str], outcomes: Sequence[Outcome]) -> Results:
+def measured(recipe: str, changes: list[str], outcomes: Sequence[Outcome], command: str = "make llm-qfl") -> Results:
     """One recipe: a number a seed, with all that they depend on."""
     runs = sorted(outcomes, key=lambda run: run.recipe.seed)
     for run in runs:
         refuse_untaught(run)
     rhos = [ratios(run.rounds, "student") for run in runs]
     return {
-        **origin(load(recipe, changes), runs, "make llm-qfl"),
+        **origin(load(recipe, changes), runs, command),
         "changes": changes,
         "clients": runs[0].recipe.clients,
         "rounds": runs[0].recipe.rounds,

@@ -329,7 +329,8 @@ def note(results: Results) -> str:
     rest = "; ".join(f"{name}: {why}" for name, why in NOT_RUN.items())
     return (
         f"{'. '.join(said)}. Parameters are those that are trained: the weights of a frozen encoder, or of the LLM "
-        f"below an adapter, are not counted. "
+        f"below an adapter, are not counted. Seconds are of training alone, after features and a "
+        f"teacher's answers, which are computed once. "
         f"What differs from the published rows: theirs are of 24,000, 10,000 and 20,000 texts, ours of the public "
         f"third to two thirds of these, in other splits; their teachers have 1.1 to 8 billion weights and adapters of "
         f"{least:.1f} to {most:.1f} million, ours 135 million and the adapter above; their student reads BERT, ours "

@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from bench.inside import Inside
@@ -84,7 +86,8 @@ def frozen_circuit(task: Task) -> Fitted:
     """In the manner of BERT-QTC (Yang et al. 2022, arXiv:2203.03550): logistic regression on a random circuit's ⟨Z⟩.
 
     There a circuit with random angles is a convolution over a frozen BERT; here it is QD-LLM's, with a random dense
-    layer before it, so that only what training the two gains differs from the student.
+    layer before it: what training the two gains is the distance to the student. Each ⟨Z⟩ is brought to mean 0 and
+    variance 1 first, as all of them hardly move before anything is trained.
     """
     arrays, one = task.student.initial(task.seed), task.student
 
@@ -93,8 +96,8 @@ def frozen_circuit(task: Task) -> Fitted:
         with torch.no_grad():
             return one.engine.expectations(z, torch.from_numpy(arrays["theta"])).double().numpy()
 
-    fitted = LogisticRegression(max_iter=1000, C=100).fit(read(task.x), task.labels)
-    return Fitted(lambda _, x: fitted.predict_proba(read(x)), size(fitted), encoded=True)
+    fitted = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(read(task.x), task.labels)
+    return Fitted(lambda _, x: fitted.predict_proba(read(x)), size(fitted[-1]), encoded=True)
 
 
 def small_bert(objective: str, task: Task) -> Fitted:

@@ -4,6 +4,7 @@ In round 1, or as long as nobody else's counts, a client's teacher is its own, t
 have been averaged it is the global one. B rows that a student is fitted on, labelled ones first; V held-out rows.
 """
 
+import hashlib
 import logging
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -90,10 +91,20 @@ def travels(name: str, federate: str) -> bool:
     return federate != "ffa" or not name.endswith("/A")
 
 
+def spoken_of(who: Participant) -> list[str]:
+    """The texts that this client's students meet while they learn."""
+    return who.share.train.texts + who.share.unlabelled.texts + who.public.texts
+
+
+def fingerprint(who: Participant) -> str:
+    """Of all texts that lessons are about, in their order."""
+    whole = "\0".join([*spoken_of(who), *who.share.validation.texts])
+    return hashlib.sha256(whole.encode()).hexdigest()
+
+
 def said(who: Participant, teacher: Teacher) -> Lessons:
     """Ask a teacher about all rows that this client's students meet while they learn."""
-    distil, share = who.recipe.distil, who.share
-    texts = share.train.texts + share.unlabelled.texts + who.public.texts
+    distil, share, texts = who.recipe.distil, who.share, spoken_of(who)
     beliefs_VK = teacher.soft_labels(share.validation.texts, 1.0)
     soft_BK = teacher.soft_labels(texts, distil.temperature) if distil.teaches else beliefs_VK[:0]
     return Lessons(soft_BK, beliefs_VK, *held_out(beliefs_VK, share.validation.labels))
@@ -105,13 +116,15 @@ def path(who: Participant, run: str, number: int) -> Path:
 
 
 def recalled(who: Participant, run: str, number: int) -> Lessons | None:
-    """Lessons of before, or None where there are none: another disk, a cleared cache, a power cut."""
+    """Lessons of before, or None where there are none: another disk, a cleared cache, a power cut, other rows."""
     file = path(who, run, number)
     if not file.is_file() or not file.stat().st_size:
         return None
     try:
         with np.load(file) as kept:
             soft_BK, beliefs_VK = kept["soft"], kept["beliefs"]
+            if str(kept.get("texts")) != fingerprint(who):
+                return None
         return Lessons(soft_BK, beliefs_VK, *held_out(beliefs_VK, who.share.validation.labels))
     except (BadZipFile, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{file} is damaged ({error}); delete it, and this client asks its teacher anew") from None
@@ -120,7 +133,7 @@ def recalled(who: Participant, run: str, number: int) -> Lessons | None:
 def keep(lessons: Lessons, who: Participant, run: str, number: int) -> Lessons:
     """The lessons, once they are on disk; not flushed, as a client's memory."""
     file, written = path(who, run, number), BytesIO()
-    np.savez(written, soft=lessons.soft, beliefs=lessons.beliefs)
+    np.savez(written, soft=lessons.soft, beliefs=lessons.beliefs, texts=fingerprint(who))
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, written.getvalue(), durable=False)
     return lessons

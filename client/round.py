@@ -59,7 +59,7 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
         log.warning("round %d  client %03d  %s", assignment.round, who.number, notes[-1])
     seed = who.seed(assignment.round)
     optimiser = recipe.optimiser.at(assignment.round)
-    guidance = guided(recipe.distil, lessons)
+    guidance, dressed = guided(recipe.distil, lessons), recipe.student.kind == "layered"  # which is QD-LLM's
     reports: list[Report | Tuned] = []
     for name, arrays in assignment.arms.items():
         arm = who.arms[name]
@@ -84,7 +84,7 @@ def train(who: Participant, assignment: Assignment) -> list[Report | Tuned]:
                 teacher_precision=lessons.precision,
                 teacher_recall=lessons.recall,
                 divergence=divergence(lessons.beliefs, probs_BK) if len(lessons.beliefs) else 0.0,
-                terms=guidance.terms(arm.predict(fit.arrays, x), labels) if guidance.teaches else {},
+                terms=guidance.terms(arm.predict(fit.arrays, x), labels) if guidance.teaches or dressed else {},
                 rho=budget.rho,
                 requested=budget.requested,
                 maxiter=budget.maxiter,

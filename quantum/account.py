@@ -140,7 +140,9 @@ def sampled(mode: Any, pubs: list[Any], options: dict[str, Any]) -> Job:
 def enough(backend: Any, n_qubits: int) -> Any:
     """The backend, when the circuit fits on it."""
     if backend.num_qubits < n_qubits:
-        raise InputError(f"{backend.name} has {backend.num_qubits} qubits and the circuit needs {n_qubits}")
+        raise InputError(
+            f"{backend.name} has {backend.num_qubits} qubits and the circuit needs {n_qubits}: name a larger device"
+        )
     return backend
 
 

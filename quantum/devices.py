@@ -104,7 +104,9 @@ def place(circuit: QuantumCircuit, device: str) -> str:
 
     backend = fake_device(device)
     if circuit.num_qubits > backend.num_qubits:
-        raise RecipeError(f"{device} has {backend.num_qubits} qubits; the circuit needs {circuit.num_qubits}")
+        raise RecipeError(
+            f"{device} has {backend.num_qubits} qubits; the circuit needs {circuit.num_qubits}: name a larger device"
+        )
     # with its measurements, so that qubits that read badly are avoided and a last phase is not spent
     whole = transpile(measured(circuit), backend, optimization_level=3, seed_transpiler=0)
     ends = whole.layout.final_index_layout()

@@ -41,6 +41,8 @@ class Guidance:
 
         The first rows are those that have labels; `rows_B` are the numbers of the rows given.
         """
+        if self.teaches and self.soft.shape[1] != probs_BK.shape[1]:
+            raise ValueError(f"soft labels of {self.soft.shape[1]} classes teach no student of {probs_BK.shape[1]}")
         whole = max(len(labels), len(self.soft))
         some = self if rows_B is None or not len(self.soft) else replace(self, soft=self.soft[rows_B])
         rows = np.arange(whole) if rows_B is None else rows_B

@@ -164,8 +164,11 @@ def distill(
 ) -> None:
     """Run a recipe in one place: a single client holds all rows, and takes about as many steps as each did of many."""
     from server.central import central
+    from server.console import plain_console
 
-    run(recipe, [*(set_ or []), *central(resolved(recipe, set_, None, seed))], None, seed, runs_dir)
+    changes = central(resolved(recipe, set_, None, seed))
+    plain_console().print(f"in one place: {' '.join(changes)}")
+    run(recipe, [*(set_ or []), *changes], None, seed, runs_dir)
 
 
 @command.command()

@@ -114,7 +114,7 @@ def itself(recipe: Recipe) -> str:
 def minimised(name: str, rounds: list[Line]) -> str:
     """The terms of its loss after its last round, where a teacher spoke: means over the clients."""
     last: Line = next((line["arms"][name] for line in reversed(rounds) if name in line["arms"]), {"clients": {}})
-    taught = [client["terms"] for client in last["clients"].values() if client.get("terms")]
+    taught = [client["terms"] for client in last["clients"].values() if TERMS.keys() <= client.get("terms", {}).keys()]
     means = {term: fmean(terms[term] for terms in taught) for term in TERMS} if taught else {}
     return "".join(f" · {TERMS[term]} {mean:.3f}" for term, mean in means.items())
 

@@ -129,8 +129,13 @@ def exported(run: Trained, texts: Sequence[str], folder: Path, device: str = "")
     model, arrays = run.arms["student"], run.state.arms["student"].arrays
     assert isinstance(model, CircuitStudent | Dressed)
     needed = model.ansatz.circuit.num_qubits
-    if device and needed > (offered := fake_device(device).num_qubits):
-        raise InputError(f"{device} has {offered} qubits; the circuit needs {needed}: name a larger device")
+    if device:
+        try:
+            offered = fake_device(device).num_qubits
+        except RecipeError as error:
+            raise InputError(str(error).replace("executor:", "--device:")) from None
+        if needed > offered:
+            raise InputError(f"{device} has {offered} qubits; the circuit needs {needed}: name a larger device")
     circuits = [qasm.trained(model.ansatz, z, arrays["theta"]) for z in model.angles(arrays, run.columns(texts))]
     files = {f"text-{number}.qasm": qasm.dumps(circuit) for number, circuit in enumerate(circuits, 1)}
     marks = [qasm.fingerprint(qasm.loads(text, name)) for name, text in files.items()]
@@ -153,6 +158,10 @@ def exported(run: Trained, texts: Sequence[str], folder: Path, device: str = "")
                 write_whole(Path(aside) / name, text.encode())
             if taken := next((path for path in paths if path.is_dir()), None):
                 raise InputError(f"{taken} is a folder, so no circuit is written; give another --qasm")
+            if strange := sorted({path.name for path in folder.glob("text-*.qasm")} - set(files)):
+                raise InputError(
+                    f"{folder / strange[0]} is of an export with other texts; delete its files or give another --qasm"
+                )
             for path in paths:
                 (Path(aside) / path.name).replace(path)
     except OSError as error:

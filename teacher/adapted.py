@@ -126,11 +126,15 @@ def refuse_unlike(wanted: dict[str, tuple[int, ...]], arrays: dict[str, NDArray[
         if name not in arrays or name not in wanted:
             holds = "lacks" if name in wanted else "holds"
             raise TeacherError(
-                f"the adapter {holds} {name}; it was made for another base model, other layers or other targets"
+                f"the adapter {holds} {name}; it was made for another base model, other layers or other targets: "
+                "tune it anew with this recipe"
             )
     for name, shape in wanted.items():
         if (found := arrays[name].shape) != shape:
-            raise TeacherError(f"the adapter's {name} is {listed(found)}, not {listed(shape)}: {cause(name)} differs")
+            raise TeacherError(
+                f"the adapter's {name} is {listed(found)}, not {listed(shape)}: {cause(name)} differs: "
+                "tune it anew with this recipe"
+            )
 
 
 def cause(name: str) -> str:

@@ -57,7 +57,10 @@ class TinyTeacher:
         shapes = {name: array.shape for name, array in adapter.items()}
         wanted = {"weight": (BUCKETS, self.n_classes), "bias": (self.n_classes,)}
         if shapes != wanted:
-            raise TeacherError(f"the adapter is {shapes}; a tiny teacher of {self.n_classes} classes takes {wanted}")
+            raise TeacherError(
+                f"the adapter is {shapes}; a tiny teacher of {self.n_classes} classes takes {wanted}: "
+                "tune it anew with this recipe"
+            )
         self._weight, self._bias = (adapter[name].astype(np.float32) for name in wanted)
 
     def _descend(self, x_BD: NDArray[np.float64], onehot_BK: NDArray[np.float64]) -> None:

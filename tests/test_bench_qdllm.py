@@ -376,7 +376,8 @@ ONE_PLACE = {
 }
 
 
-def test_no_row_is_encoded_while_fits_are_timed(monkeypatch):
+def test_no_row_is_encoded_while_fits_are_timed(monkeypatch, tmp_path):
+    monkeypatch.setenv("QFLOCK_MEMORY", str(tmp_path))
     recipe = load(json.dumps(ONE_PLACE))
     who = Participant(recipe, 0)
     shared = qdllm.agreed(who)

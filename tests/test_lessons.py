@@ -123,6 +123,16 @@ def test_damaged_lessons_are_named_and_empty_ones_are_learned_again(alone):
             attend(who, ask(2))
 
 
+def test_lessons_about_other_rows_are_learned_again(alone):
+    who = alone("distil.weight=1")
+    attend(who, ask(1))
+    texts = who.share.train.texts
+    texts[0], texts[1] = texts[1], texts[0]
+    oracle, rows, validation = TinyTeacher(2), who.share.train, who.share.validation
+    oracle.tune(rows.texts, rows.labels, validation.texts, validation.labels)
+    assert_array_equal(attend(who, ask(2))[0].soft, oracle.soft_labels(texts, 2.0))
+
+
 def test_words_are_counted_in_all_texts_and_the_reduction_is_trained_on_labelled_rows(alone):
     full, tenth = alone("data.labelled=1"), alone("data.labelled=0.1")
     for key, array in full.statistics("encoder", {}).items():

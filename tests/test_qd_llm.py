@@ -60,10 +60,11 @@ def test_a_federation_of_layered_students_learns_says_its_terms_and_repeats_to_t
     assert losses[1] < losses[0]
 
 
-def test_without_a_teacher_there_are_no_terms(run_here):
+def test_without_a_teacher_there_is_the_labels_term_alone(run_here):
     ledger = lines(run_here("run", config_of({"rounds": 1}), 2))
     (line,) = (line for line in ledger if line["kind"] == "round")
-    assert [client["terms"] for client in line["arms"]["student"]["clients"].values()] == [{}, {}]
+    for client in line["arms"]["student"]["clients"].values():
+        assert set(client["terms"]) == {"ce"}
 
 
 def test_angles_may_be_averaged_on_the_circle_while_dense_layers_are_not(run_here):
@@ -240,6 +241,9 @@ def test_circuits_are_written_all_or_none(a_run, told, tmp_path):
     (out / "text-2.qasm").rmdir()
     assert told("export", a_run, "a text", "another", "--qasm", out)[0] == 0
     assert sorted(path.name for path in out.iterdir()) == ["circuits.json", "text-1.qasm", "text-2.qasm"]
+    code, said = told("export", a_run, "a text", "--qasm", out)  # of whose circuits text-2.qasm would not be one
+    assert code == 2
+    assert "text-2.qasm is of an export with other texts; delete its files or give" in said.replace("\n", "")
 
 
 def test_a_circuit_that_a_device_cannot_hold_is_not_exported(run_here, told, tmp_path):
@@ -250,12 +254,17 @@ def test_a_circuit_that_a_device_cannot_hold_is_not_exported(run_here, told, tmp
     code, said = told("export", folder, "a text", "--qasm", out, "--device", "manila")
     assert (code, out.exists()) == (2, False)
     assert "error: manila has 5 qubits; the circuit needs 6: name a larger device" in said
+    code, said = told("export", folder, "a text", "--qasm", out, "--device", "manilla")
+    assert (code, out.exists()) == (2, False)
+    assert "error: --device: manilla is no fake device. Did you mean manila" in said
 
 
 def test_distill_is_a_run_whose_one_client_holds_all_rows(monkeypatch, told):
     seen = []
     monkeypatch.setattr("server.launch.launch", lambda recipe, *_, **__: seen.append(recipe))
-    assert told("distill", "qd-llm-reviews", "--seed", "3", "--set", "rounds=2")[0] == 0
+    code, said = told("distill", "qd-llm-reviews", "--seed", "3", "--set", "rounds=2")
+    assert code == 0
+    assert "in one place: clients=1 min_reports=1 data.partition=iid" in said
     (recipe,) = seen
     assert (recipe.clients, recipe.min_reports, recipe.rounds, recipe.seed) == (1, 1, 2, 3)
     assert recipe.optimiser.epochs == 1  # of 4 of each of four clients, who hold a quarter of the rows

@@ -118,5 +118,5 @@ def test_a_teacher_of_other_classes_than_the_recipe_is_refused(kind, tiny_llm):
 
 def test_soft_labels_of_other_classes_than_the_students_are_no_lesson():
     guidance, p = Guidance(np.full((2, 3), 1 / 3), weight=1.0), np.full((2, 2), 0.5)
-    with pytest.raises(ValueError, match="shape"):
+    with pytest.raises(ValueError, match="soft labels of 3 classes teach no student of 2"):
         guidance.of(p, np.zeros(2, int))
