@@ -97,8 +97,8 @@ qd-llm: setup  ## QD-LLM's tables, figure and speed: every method and study over
 	$(BIN)/python -m bench.qdllm
 	$(BIN)/python -m bench.distillation
 	$(BIN)/qflock sweep qd-llm-topic --seeds 5 --set clients=1 --set min_reports=1 --set optimiser.epochs=1 \
-		--runs-dir runs/deployed  # in one place, as distill
-	$(BIN)/python -m bench.deployed runs/deployed/*
+		--runs-dir runs/deployed-from-one-place
+	$(BIN)/python -m bench.deployed runs/deployed-from-one-place/*
 	$(BIN)/python -m bench.distill
 	$(BIN)/python -m bench.tables
 

@@ -61,7 +61,7 @@ def attend(who: Participant, assignment: Assignment) -> tuple[Lessons, list[Tune
     tunes = config.tunes(assignment.round)
     kept, note = recalled(who, run, number), ""
     if number > OWN and not kept and not assignment.teacher:
-        note = f"the teacher of round {number} was lost, its own one teaches"
+        note = f"what the teacher of round {number} said was lost or is of other rows, its own one teaches"
         kept, number = recalled(who, run, OWN), OWN
     if kept and not tunes:
         return kept, [], note
@@ -97,9 +97,10 @@ def spoken_of(who: Participant) -> list[str]:
 
 
 def fingerprint(who: Participant) -> str:
-    """Of all texts that lessons are about, in their order."""
-    whole = "\0".join([*spoken_of(who), *who.share.validation.texts])
-    return hashlib.sha256(whole.encode()).hexdigest()
+    """Of all that lessons depend on: the texts that they are about and the labels behind them, in their order."""
+    train_rows, validation = who.share.train, who.share.validation
+    labels = [str(rows.labels.tolist()) for rows in (train_rows, validation)]
+    return hashlib.sha256("\0".join([*spoken_of(who), *validation.texts, *labels]).encode()).hexdigest()
 
 
 def said(who: Participant, teacher: Teacher) -> Lessons:
@@ -123,7 +124,7 @@ def recalled(who: Participant, run: str, number: int) -> Lessons | None:
     try:
         with np.load(file) as kept:
             soft_BK, beliefs_VK = kept["soft"], kept["beliefs"]
-            if str(kept.get("texts")) != fingerprint(who):
+            if "rows" in kept and str(kept["rows"]) != fingerprint(who):
                 return None
         return Lessons(soft_BK, beliefs_VK, *held_out(beliefs_VK, who.share.validation.labels))
     except (BadZipFile, LookupError, TypeError, ValueError) as error:
@@ -133,7 +134,7 @@ def recalled(who: Participant, run: str, number: int) -> Lessons | None:
 def keep(lessons: Lessons, who: Participant, run: str, number: int) -> Lessons:
     """The lessons, once they are on disk; not flushed, as a client's memory."""
     file, written = path(who, run, number), BytesIO()
-    np.savez(written, soft=lessons.soft, beliefs=lessons.beliefs, texts=fingerprint(who))
+    np.savez(written, soft=lessons.soft, beliefs=lessons.beliefs, rows=fingerprint(who))
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, written.getvalue(), durable=False)
     return lessons

@@ -186,7 +186,7 @@ def channels_last(weight: Tensor) -> Tensor:
     return inner.permute(0, 3, 1, 2)
 
 
-def check(config: GeneratorConfig, shape: tuple[int, ...]) -> None:
+def check(config: GeneratorConfig, shape: tuple[int, ...], at_once: int = 1) -> None:
     """Refuse, before anything is trained, targets of other images, and circuits without effect or beyond memory."""
     for name in config.named():
         if TARGETS[name].shape != shape:
@@ -205,11 +205,13 @@ def check(config: GeneratorConfig, shape: tuple[int, ...]) -> None:
             )
         if isinstance(generator.source, Circuit):
             generator.source.engine.check_memory(1)
-        free = psutil.virtual_memory().available // 2
-        if generator.needed > free:
+        free, whole = psutil.virtual_memory().available // 2, generator.needed * at_once
+        if whole > free:
+            beside = f" for {at_once} clients at once" if at_once > 1 else ""
+            remedy = "smaller widths" if generator.sizes["gamma"] > generator.states else "a larger chunk"
             raise RecipeError(
-                f"student.generator needs {generator.needed / 2**30:.1f} GiB to write {most:,} weights, above "
-                f"{free / 2**30:.1f} GiB, half of what is free: use smaller widths, another chunk or a smaller target"
+                f"student.generator needs {whole / 2**30:.1f} GiB to write {most:,} weights{beside}, above "
+                f"{free / 2**30:.1f} GiB, half of what is free: use {remedy} or a smaller target"
             )
 
 

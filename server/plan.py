@@ -82,7 +82,7 @@ def priced(recipe: Recipe) -> Table:
 def fits(recipe: Recipe, at_once: int = 1) -> int:
     """How often an arm is fitted; where a rule invites, by all clients in round 1 and then by those that it takes.
 
-    As long as that takes where so many clients of a round are fitted side by side, in fits one after another.
+    With `at_once` the fits that follow each other, when so many clients of a round are fitted side by side.
     """
     later = recipe.select.takes(recipe.clients) if recipe.select.rules == "invite" else recipe.clients
     return ceil(recipe.clients / at_once) + (recipe.rounds - 1) * ceil(later / at_once)

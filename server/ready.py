@@ -1,5 +1,7 @@
 """Whether a recipe can run at all, found out before anything is started or spent."""
 
+import os
+
 from data.assets import MINILM, REVIEWS, cache_folder, extract
 from data.corpus import load
 from data.divided import SOURCES, folder_of
@@ -69,7 +71,8 @@ def generated(recipe: Recipe) -> None:
     """Refuse a generator whose images, circuit or target cannot be."""
     from quantum.image_student import check
 
-    check(recipe.student.generator, SHAPES[recipe.data.corpus])
+    at_once = min(os.cpu_count() or 1, recipe.clients)  # of a simulation
+    check(recipe.student.generator, SHAPES[recipe.data.corpus], at_once)
 
 
 def check_models(recipe: Recipe, fetch: bool) -> None:

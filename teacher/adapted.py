@@ -127,13 +127,13 @@ def refuse_unlike(wanted: dict[str, tuple[int, ...]], arrays: dict[str, NDArray[
             holds = "lacks" if name in wanted else "holds"
             raise TeacherError(
                 f"the adapter {holds} {name}; it was made for another base model, other layers or other targets: "
-                "tune it anew with this recipe"
+                "begin a new run with this recipe"
             )
     for name, shape in wanted.items():
         if (found := arrays[name].shape) != shape:
             raise TeacherError(
                 f"the adapter's {name} is {listed(found)}, not {listed(shape)}: {cause(name)} differs: "
-                "tune it anew with this recipe"
+                "begin a new run with this recipe"
             )
 
 

@@ -59,7 +59,7 @@ class TinyTeacher:
         if shapes != wanted:
             raise TeacherError(
                 f"the adapter is {shapes}; a tiny teacher of {self.n_classes} classes takes {wanted}: "
-                "tune it anew with this recipe"
+                "begin a new run with this recipe"
             )
         self._weight, self._bias = (adapter[name].astype(np.float32) for name in wanted)
 

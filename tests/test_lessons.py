@@ -1,5 +1,7 @@
 """What a client keeps of its teacher, when it loads one, and the labels that nobody may see."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -75,7 +77,7 @@ def test_lost_lessons_are_noted_and_the_own_teacher_speaks_again(alone):
     attend(who, ask(2, teacher={name: -array for name, array in sent.arrays.items()}, teacher_round=1))
     path(who, "run", 1).unlink()
     kept, _, note = attend(who, ask(3, teacher_round=1))
-    assert note == "the teacher of round 1 was lost, its own one teaches"
+    assert note == "what the teacher of round 1 said was lost or is of other rows, its own one teaches"
     assert (kept.loss, kept.accuracy) == (own.loss, own.accuracy)
 
 
@@ -123,14 +125,25 @@ def test_damaged_lessons_are_named_and_empty_ones_are_learned_again(alone):
             attend(who, ask(2))
 
 
-def test_lessons_about_other_rows_are_learned_again(alone):
+def test_lessons_about_other_rows_are_learned_again(alone, monkeypatch):
     who = alone("distil.weight=1")
     attend(who, ask(1))
-    texts = who.share.train.texts
-    texts[0], texts[1] = texts[1], texts[0]
-    oracle, rows, validation = TinyTeacher(2), who.share.train, who.share.validation
-    oracle.tune(rows.texts, rows.labels, validation.texts, validation.labels)
-    assert_array_equal(attend(who, ask(2))[0].soft, oracle.soft_labels(texts, 2.0))
+    validation, dealt = who.share.validation, who.share.train
+    first, second, *others = dealt.texts
+    for rows in (replace(dealt, texts=[second, first, *others]), replace(dealt, labels=1 - dealt.labels)):
+        monkeypatch.setattr(who, "share", replace(who.share, train=rows))
+        oracle = TinyTeacher(2)
+        oracle.tune(rows.texts, rows.labels, validation.texts, validation.labels)
+        assert_array_equal(attend(who, ask(2))[0].soft, oracle.soft_labels(rows.texts, 2.0))
+
+
+def test_lessons_that_do_not_say_of_which_rows_they_are_stay(alone):
+    """As those of a run that an earlier version began."""
+    who = alone("distil.weight=1")
+    own, *_ = attend(who, ask(1))
+    with np.load(path(who, "run", 0)) as kept:
+        np.savez(path(who, "run", 0), soft=1 - kept["soft"], beliefs=kept["beliefs"])
+    assert_array_equal(attend(who, ask(2))[0].soft, 1 - own.soft)
 
 
 def test_words_are_counted_in_all_texts_and_the_reduction_is_trained_on_labelled_rows(alone):
