@@ -70,7 +70,7 @@ WRONG = {
     "a key of the recipe": ("rounds: 3", [], "node.yaml: rounds is not a key. Keys here: path, executor, rank"),
     "a type": ("rank: four", [], 'node.yaml: rank is "four"; it must be a whole number from 1 to 1024 or null'),
     "no YAML": ("rank: [", [], "node.yaml line 1: not valid YAML"),
-    "a list": ("- rank", [], "node.yaml: holds ['rank']; it must be lines of key: value"),
+    "a list": ("- rank", [], 'node.yaml: holds ["rank"]; it must be lines of key: value'),
     "rows where none are wanted": (
         "path: rows.tsv",
         ["nodes.classes=[]"],
@@ -104,7 +104,7 @@ def test_a_file_that_is_not_there_is_one_line(recipe, tmp_path):
 
 
 NOT_ALLOWED = {
-    "one class": (["nodes.classes=[good]"], "nodes.classes is ['good']; it must name two classes or more"),
+    "one class": (["nodes.classes=[good]"], 'nodes.classes is ["good"]; it must name two classes or more'),
     "a corpus without rows of nodes": (
         ["data.corpus=synthetic", "data.path=''"],
         "nodes.classes is set; only with corpus text has a node rows of its own, not with synthetic",

@@ -224,6 +224,8 @@ def test_a_digest_changes_with_any_value_but_trackers_and_with_nothing_else(reci
         other = with_key(recipe, key, new)
     except RecipeError:
         return  # this value contradicts another key
+    if key == "student.generator.activation" and other.student.kind != "generator":
+        return  # which has none: that first default, as old runs wrote it down, is left out
     assert value_at(other, key) == new
     assert (other.digest() == recipe.digest()) == (key == "trackers" or new == value_at(recipe, key))
     assert replace(recipe).digest() == recipe.digest()

@@ -84,7 +84,7 @@ def test_trackers_are_off_by_default_and_leave_a_recipe_its_digest_and_its_equal
 
 
 def test_a_tracker_that_is_not_known_is_refused():
-    with pytest.raises(RecipeError, match=r"trackers is \('wandb',\); it must be a list of tensorboard or mlflow"):
+    with pytest.raises(RecipeError, match=r"trackers is \[.wandb.\]; it must be a list of tensorboard or mlflow"):
         load("smoke", ["trackers=[wandb]"])
 
 
