@@ -5,6 +5,7 @@ A section checks itself when it is made, from YAML or from Python, so an impossi
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from math import ceil, pi
@@ -109,6 +110,7 @@ class GeneratorConfig(Section):
         return tuple(dict.fromkeys(self.targets or (self.target,)))
 
 
+PAIR = re.compile(r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}")  # a character beyond U+FFFF, in JSON
 AT_FIRST = GeneratorConfig(activation="none")  # the defaults until qfed-mapping was measured; old runs wrote them down
 
 
@@ -589,7 +591,9 @@ class Recipe(Section):
 
     @cached_property
     def _json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
+        said = json.dumps(asdict(self), sort_keys=True)
+        # YAML, as which it is read, takes the two escapes that JSON writes for one of these as two halves
+        return PAIR.sub(lambda halves: str(json.loads(f'"{halves[0]}"')), said)
 
     def digest(self) -> str:
         """Twelve hex digits that name this recipe; a client refuses an assignment that carries another.

@@ -232,6 +232,7 @@ def test_a_digest_changes_with_any_value_but_trackers_and_with_nothing_else(reci
 
 
 @example(key="two\nlines", value=1)
+@example(key="teacher.model", value="\U00010000")
 @example(key="deadline_seconds", value=10**400)
 @given(key=st.sampled_from(KEYS) | st.text(max_size=8), value=ANYTHING)
 def test_whatever_a_key_is_set_to_is_a_recipe_or_one_line(key, value):
