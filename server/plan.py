@@ -1,6 +1,5 @@
 """What a recipe will do and cost, known before anything is spent."""
 
-import os
 import time
 from collections.abc import Iterator
 from math import ceil
@@ -18,7 +17,7 @@ from quantum.student import Student
 from recipes.executor import split_executor
 from recipes.schema import MINIBATCHED, UNSTAGED, GeneratorConfig, Recipe, TeacherConfig
 from server.price import most_evaluations, price, rows_of
-from server.ready import SHAPES, models, ready
+from server.ready import SHAPES, at_once, models, ready
 from server.summary import itself
 from strategies.wire import count_bytes
 from teacher.models import at_hand
@@ -40,12 +39,11 @@ def priced(recipe: Recipe) -> Table:
     if recipe.student.kind in MINIBATCHED:
         rows, _ = rows_of(recipe)
     most = most_evaluations(recipe)
-    at_once = min(os.cpu_count() or 1, recipe.clients)  # in a simulation
     n_fits, seconds, up = fits(recipe), 0.0, 0
     for name, model in arms.items():
         arrays = model.initial(recipe.seed)
         up += count_bytes(arrays)
-        seconds += timed(recipe, model, rows, n_classes) * most * fits(recipe, at_once)
+        seconds += timed(recipe, model, rows, n_classes) * most * fits(recipe, at_once(recipe))
         table.add_row(name, f"{model.name}, {model.parameters:,} parameters, {count_bytes(arrays):,} bytes")
         for what, said in details(recipe, model):
             table.add_row(what, said)
@@ -74,18 +72,18 @@ def priced(recipe: Recipe) -> Table:
     slower = "" if recipe.executor == "exact" else f"; {recipe.executor} comes on top of it"
     took = START_SECONDS + seconds + recipe.rounds * 0.3
     before = ", texts encoded and teachers tuned already" if staged else ""  # nobody knows how fast a machine reads
-    beside = f", {at_once} clients at once" if at_once > 1 else ""
+    beside = f", {n} clients at once" if (n := at_once(recipe)) > 1 else ""
     table.add_row("time", f"about {took:.0f} s here on the exact engine{beside}{before}{slower}")
     return table
 
 
-def fits(recipe: Recipe, at_once: int = 1) -> int:
+def fits(recipe: Recipe, beside: int = 1) -> int:
     """How often an arm is fitted; where a rule invites, by all clients in round 1 and then by those that it takes.
 
-    With `at_once` the fits that follow each other, when so many clients of a round are fitted side by side.
+    With `beside` the fits that follow each other, when so many clients of a round are fitted side by side.
     """
     later = recipe.select.takes(recipe.clients) if recipe.select.rules == "invite" else recipe.clients
-    return ceil(recipe.clients / at_once) + (recipe.rounds - 1) * ceil(later / at_once)
+    return ceil(recipe.clients / beside) + (recipe.rounds - 1) * ceil(later / beside)
 
 
 def details(recipe: Recipe, model: Student) -> Iterator[tuple[str, str]]:

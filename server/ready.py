@@ -71,8 +71,12 @@ def generated(recipe: Recipe) -> None:
     """Refuse a generator whose images, circuit or target cannot be."""
     from quantum.image_student import check
 
-    at_once = min(os.cpu_count() or 1, recipe.clients)  # of a simulation
-    check(recipe.student.generator, SHAPES[recipe.data.corpus], at_once)
+    check(recipe.student.generator, SHAPES[recipe.data.corpus], at_once(recipe))
+
+
+def at_once(recipe: Recipe) -> int:
+    """How many clients a simulation runs side by side, one a core."""
+    return min(os.cpu_count() or 1, recipe.clients)
 
 
 def check_models(recipe: Recipe, fetch: bool) -> None:

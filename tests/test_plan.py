@@ -83,7 +83,7 @@ def test_the_bytes_and_evaluations_of_a_plan_are_those_of_the_run_also_where_a_r
 def test_a_plan_of_qfed_scale_counts_one_client_of_five_from_round_2_on():
     said = ["clients=5", "select.by=uniform", "select.rules=invite", "select.percent=20", "student.twin=false"]
     assert fits(load("qfed-scale", said)) == 5 + 19 * 1
-    assert fits(load("qfed-scale", said), at_once=2) == 3 + 19 * 1
+    assert fits(load("qfed-scale", said), beside=2) == 3 + 19 * 1
 
 
 def words(changes):
