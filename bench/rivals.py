@@ -13,8 +13,10 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
@@ -26,6 +28,7 @@ from quantum.dressed import Dressed
 
 Floats = NDArray[np.float64]
 
+PENALTIES = np.logspace(-4, 4, 9)  # C of logistic regressions
 EPOCHS, BATCH, RATE = 12, 64, 1e-3  # of the networks here, as the calibration had them
 WORDS, TOKENS, WIDTH = 8000, 60, 64  # of TextRCNN: vocabulary, words of a text, size of a word and of a direction
 
@@ -57,14 +60,20 @@ class Fitted:
 def words(task: Task) -> Fitted:
     """TF-IDF of words and word pairs, and logistic regression."""
     made = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
-    fitted = LogisticRegression(max_iter=1000).fit(made.fit_transform(task.texts), task.labels)
+    fitted = penalised(made.fit_transform(task.texts), task.labels)
     return Fitted(lambda texts, _: fitted.predict_proba(made.transform(texts)), size(fitted))
 
 
 def linear(task: Task) -> Fitted:
     """Logistic regression on the embedding."""
-    fitted = LogisticRegression(max_iter=1000).fit(task.x, task.labels)
+    fitted = penalised(task.x, task.labels)
     return Fitted(lambda _, x: fitted.predict_proba(x), size(fitted), encoded=True)
+
+
+def penalised(x: Floats | csr_matrix, labels: NDArray[np.int64]) -> LogisticRegression:
+    """Its penalty chosen by five-fold cross-validation: scikit-learn's own, C = 1, costs 3.3 points of stega."""
+    chosen = GridSearchCV(LogisticRegression(max_iter=1000), {"C": PENALTIES}, scoring="neg_log_loss", cv=5)
+    return chosen.fit(x, labels).best_estimator_
 
 
 def size(fitted: LogisticRegression) -> int:
