@@ -181,7 +181,7 @@ def submit(link: Link, values: dict[str, Any], clients: int | None, app: Path = 
     """Hand an app and its run config to the SuperLink, with as many simulated clients if it simulates; the run's id."""
     command = ["flwr", "run", str(app), link.name, "--format", "json"]
     if clients is not None:
-        resources = f"client-resources-num-cpus=1 init-args-num-cpus={min(os.cpu_count() or 1, clients)}"
+        resources = f"client-resources-num-cpus=1 init-args-num-cpus={at_once(clients)}"
         command += ["--federation-config", f"num-supernodes={clients} {resources}"]
     with tempfile.NamedTemporaryFile("w", suffix=".toml", encoding="utf-8") as config:
         config.writelines(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
@@ -192,6 +192,11 @@ def submit(link: Link, values: dict[str, Any], clients: int | None, app: Path = 
     if done.returncode or "run-id" not in said:
         raise RunFailedError(f"Flower refused the run: {complaint(done)}")
     return str(said["run-id"])
+
+
+def at_once(clients: int) -> int:
+    """How many clients a simulation runs side by side, one a core."""
+    return min(os.cpu_count() or 1, clients)
 
 
 def status(link: Link, run_id: str) -> tuple[str, str]:

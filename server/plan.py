@@ -16,8 +16,9 @@ from quantum.dressed import Dressed
 from quantum.student import Student
 from recipes.executor import split_executor
 from recipes.schema import MINIBATCHED, UNSTAGED, GeneratorConfig, Recipe, TeacherConfig
+from server.flower import at_once
 from server.price import most_evaluations, price, rows_of
-from server.ready import SHAPES, at_once, models, ready
+from server.ready import SHAPES, models, ready
 from server.summary import itself
 from strategies.wire import count_bytes
 from teacher.models import at_hand
@@ -43,7 +44,7 @@ def priced(recipe: Recipe) -> Table:
     for name, model in arms.items():
         arrays = model.initial(recipe.seed)
         up += count_bytes(arrays)
-        seconds += timed(recipe, model, rows, n_classes) * most * fits(recipe, at_once(recipe))
+        seconds += timed(recipe, model, rows, n_classes) * most * fits(recipe, at_once(recipe.clients))
         table.add_row(name, f"{model.name}, {model.parameters:,} parameters, {count_bytes(arrays):,} bytes")
         for what, said in details(recipe, model):
             table.add_row(what, said)
@@ -72,7 +73,7 @@ def priced(recipe: Recipe) -> Table:
     slower = "" if recipe.executor == "exact" else f"; {recipe.executor} comes on top of it"
     took = START_SECONDS + seconds + recipe.rounds * 0.3
     before = ", texts encoded and teachers tuned already" if staged else ""  # nobody knows how fast a machine reads
-    beside = f", {n} clients at once" if (n := at_once(recipe)) > 1 else ""
+    beside = f", {n} clients at once" if (n := at_once(recipe.clients)) > 1 else ""
     table.add_row("time", f"about {took:.0f} s here on the exact engine{beside}{before}{slower}")
     return table
 

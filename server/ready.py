@@ -1,7 +1,5 @@
 """Whether a recipe can run at all, found out before anything is started or spent."""
 
-import os
-
 from data.assets import MINILM, REVIEWS, cache_folder, extract
 from data.corpus import load
 from data.divided import SOURCES, folder_of
@@ -17,6 +15,7 @@ from quantum.student import Student
 from recipes.executor import split_executor
 from recipes.schema import IMAGES, UNSTAGED, Recipe
 from recipes.section import RecipeError
+from server.flower import at_once
 from server.trackers import check as check_trackers
 from teacher.encoders import encoder
 from teacher.models import at_hand as model_at_hand
@@ -71,12 +70,7 @@ def generated(recipe: Recipe) -> None:
     """Refuse a generator whose images, circuit or target cannot be."""
     from quantum.image_student import check
 
-    check(recipe.student.generator, SHAPES[recipe.data.corpus], at_once(recipe))
-
-
-def at_once(recipe: Recipe) -> int:
-    """How many clients a simulation runs side by side, one a core."""
-    return min(os.cpu_count() or 1, recipe.clients)
+    check(recipe.student.generator, SHAPES[recipe.data.corpus], at_once(recipe.clients))
 
 
 def check_models(recipe: Recipe, fetch: bool) -> None:
