@@ -221,7 +221,7 @@ def note(results: Results) -> str:
     return (
         f"Means over {seeds}, test rows of all clients, students as of the last round; differences paired by seed with "
         f"Student's {LEVEL:.0%} interval, bold when shown. teacher: its clients' held-out rows. logistic: a regression "
-        f"on the same features, each client's rows alone. Highest on validation rows: {chosen}. "
+        f"(C = 1) on the same features, each client's rows alone. Highest on validation rows: {chosen}. "
         f"{SAID.get(results['study'], '')}`python -m bench.distillation --only {results['study']}`, qflock "
         f"{commits(results)}."
     )

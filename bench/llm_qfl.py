@@ -49,7 +49,6 @@ STUDIES: dict[str, list[Row]] = {
         ("plain-qfl-topic", []),
         ("plain-qfl-topic", ["data.rows=60"]),
         ("plain-qfl-topic", ["data.partition=dirichlet", "data.alpha=0.1"]),
-        ("plain-qfl-topic", ["student.reps=1"]),
         ("plain-qfl-reviews", []),
     ],
 }
@@ -105,8 +104,8 @@ def teacher(run: Outcome) -> float | None:
 def table(results: Results) -> Table:
     """One line a recipe."""
     drawn = Table()
-    columns = ["recipe", "student", "twin", "student − twin, points", "linear head", "teacher", "ρ > 1"]
-    columns += ["clients × rounds", "evaluations"]
+    columns = ["recipe", "student", "twin", "student − twin, points", "linear head", "logistic", "majority"]
+    columns += ["teacher", "ρ > 1", "clients × rounds", "evaluations"]
     for name in columns:
         drawn.add_column(name, justify="left" if name == "recipe" else "right")
     for row in results["rows"]:
@@ -115,7 +114,7 @@ def table(results: Results) -> Table:
             " ".join([row["recipe"], *row["changes"]]),
             *(f"{mean(accuracy[name]):.1%}" for name in ("student", "twin")),
             apart(accuracy["student"], accuracy["twin"]),
-            f"{mean(accuracy['head']):.1%}" if "head" in accuracy else "",
+            *(f"{mean(accuracy[name]):.1%}" if name in accuracy else "" for name in ("head", "logistic", "majority")),
             f"{mean(row['teacher']):.1%}" if row["taught"] else "",
             f"{sum(row['behind']):,} of {sum(row['compared']):,}" if row["taught"] else "",
             f"{row['clients']} × {row['rounds']}",
@@ -138,9 +137,10 @@ def note(results: Results) -> str:
     """What the columns mean and where the numbers come from."""
     seeds = over(len(row["seeds"]) for row in results["rows"])
     return (
-        f"Means over {seeds}, test rows of all clients; differences paired by seed with "
-        f"Student's {LEVEL:.0%} interval, bold when shown. teacher: its clients' held-out rows. ρ > 1: client-rounds "
-        f"after the first whose student was behind its teacher. `make llm-qfl`, qflock {commits(results)}."
+        f"Means over {seeds}, test rows of all clients; differences paired by seed with Student's {LEVEL:.0%} "
+        f"interval, bold when shown. logistic, majority: of each client's rows alone. teacher: its clients' held-out "
+        f"rows. ρ > 1: client-rounds after the first whose student was behind its teacher. "
+        f"`make llm-qfl`, qflock {commits(results)}."
     )
 
 

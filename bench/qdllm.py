@@ -1,10 +1,10 @@
 """QD-LLM's student beside its twin, its teacher and other small models: `python -m bench.qdllm`.
 
-In one place, as `qflock distill` does it: a single client holds all rows. Seconds are a core's, of training alone:
-features, a teacher's answers and what small students see inside it are computed before. Memory is the rise above what
-the process held. Milliseconds are of answering the test rows in batches: from features where a model reads these, else
-from the text; from the text, they hold the encoder's too. Published rows are those of qd-llm-published.csv, typed from
-tables 3 to 8 of arXiv:2505.13205.
+In one place, as `qflock distill` does it: a single client holds all rows. Seconds are a core's, of training: features,
+a teacher's answers and what small students see inside it are computed before; student and twin are scored after each
+round. Memory is the rise above what the process held. Milliseconds are of answering the test rows in batches: from
+features where a model reads these, else from the text; from the text, they hold the encoder's too. Published rows are
+those of qd-llm-published.csv, typed from tables 3 to 8 of arXiv:2505.13205.
 """
 
 import argparse
@@ -329,8 +329,10 @@ def note(results: Results) -> str:
     rest = "; ".join(f"{name}: {why}" for name, why in NOT_RUN.items())
     return (
         f"{'. '.join(said)}. Parameters are those that are trained: the weights of a frozen encoder, or of the LLM "
-        f"below an adapter, are not counted. Seconds are of training alone, after features and a "
-        f"teacher's answers, which are computed once. "
+        f"below an adapter, are not counted. Seconds are of training, after features and a teacher's answers, which "
+        f"are computed once; those of student and twin hold the scores after each round, those of a logistic "
+        f"regression the five-fold cross-validation that chooses its penalty. Intervals are over seeds; all but the "
+        f"reviews have the same test rows in every seed. "
         f"What differs from the published rows: theirs are of 24,000, 10,000 and 20,000 texts, ours of the public "
         f"third to two thirds of these, in other splits; their teachers have 1.1 to 8 billion weights and adapters of "
         f"{least:.1f} to {most:.1f} million, ours 135 million and the adapter above; their student reads BERT, ours "

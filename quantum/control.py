@@ -110,9 +110,16 @@ def hidden_layer(features: int, n_classes: int, parameters: int) -> HiddenLayer:
 
 
 def nearest(features: int, n_classes: int, parameters: int, narrow: range) -> HiddenLayer:
-    """The best of all networks whose last unit is as narrow as that; beside a narrow unit stands a whole one."""
+    """The best of all networks whose last unit is as narrow as that; beside a narrow unit stands a whole one.
+
+    Of a single unit without an output bias the logits are v_k·tanh(h): of many classes it can name two.
+    """
     shapes = product(range(1, parameters + 1), (n_classes, n_classes - 1), (True, False), (True, False), narrow)
-    networks = (HiddenLayer(features, h, n_classes, logits, b, c, m) for h, logits, b, c, m in shapes if h > 1 or not m)
+    networks = (
+        HiddenLayer(features, h, n_classes, logits, b, c, m)
+        for h, logits, b, c, m in shapes
+        if h > 1 or (not m and (c or n_classes == 2))
+    )
     return min(networks, key=lambda m: (abs(m.parameters - parameters), -m.hidden_bias - m.output_bias, -m.hidden))
 
 

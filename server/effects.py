@@ -143,10 +143,19 @@ def behind(line: Results) -> str:
 
 
 def sentences(results: Results) -> list[str]:
-    """The paper's claim for every model, what full does to accuracy, and whether regulation ever acted."""
+    """The paper's claim for every model, what full does to loss (if shown) and accuracy, whether regulation acted."""
     found = {(line["arm"], line["model"]): line for line in results["arms"]}
     models = [model for arm, model in found if arm == PLAIN]
     said = [claim(found[FULL, model], found[PLAIN, model]) for model in models]
+    for model in models:
+        pair = difference(found[FULL, model]["loss"], found[PLAIN, model]["loss"])
+        if pair.shown and pair.t_interval:
+            word = "above" if pair.mean > 0 else "below"
+            low, high = sorted(map(abs, pair.t_interval))
+            said.append(
+                f"Loss: full {model} ends {abs(pair.mean):.3f} nats {word} plain {model} "
+                f"({LEVEL:.0%} interval {low:.3f} to {high:.3f})."
+            )
     sides = [((FULL, model), (PLAIN, model)) for model in models]
     sides += [((FULL, models[0]), (FULL, other)) for other in models[1:]]
     for better, other in sides:

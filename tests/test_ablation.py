@@ -157,6 +157,16 @@ def test_a_seed_that_never_reaches_plains_loss_is_said_and_no_mean_hides_it(abla
     assert claim(never, ablated_line([10] * 3)).endswith("in 0 of 3 seeds: the paper's 30% less work is not shown.")
 
 
+def test_a_loss_that_is_shown_to_be_above_plains_is_said(ablated):
+    results = ablated()
+    assert not any(sentence.startswith("Loss: ") for sentence in sentences(results))
+    found = lines(results)
+    full, plain = found[FULL, "student"], found[PLAIN, "student"]
+    plain["loss"], full["loss"] = [0.2, 0.3, 0.2], [0.31, 0.4, 0.29]
+    (said,) = [sentence for sentence in sentences(results) if sentence.startswith("Loss: ")]
+    assert said == "Loss: full student ends 0.100 nats above plain student (95% interval 0.075 to 0.125)."
+
+
 def ablated_line(work):
     return {"model": "student", WORK: work}
 

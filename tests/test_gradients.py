@@ -126,6 +126,12 @@ def test_every_qcnn_has_a_twin():
             assert abs(hidden_layer(qubits, classes, wanted).parameters - wanted) <= 0.05 * wanted
 
 
+def test_a_twin_can_name_every_class_or_is_refused():
+    with pytest.raises(RecipeError, match="no twin of 8 parameters"):
+        hidden_layer(4, 4, 8)  # one unit, whose tanh has two signs
+    assert hidden_layer(4, 3, 8).output_bias
+
+
 def test_a_qcnn_of_more_classes_than_qubits_is_a_recipe_error():
     with pytest.raises(RecipeError, match="3 classes on 2 qubits"):
         student(StudentConfig(kind="qcnn", qubits=2), 3)
