@@ -21,8 +21,10 @@ from server.live import follow
 from server.nodes import Nodes, supernodes
 from server.price import afford
 from server.ready import ready
+from server.record import record
 from server.remote import link_of, run_there
 from server.report import FILE as REPORT
+from server.signs import signs
 from server.summary import summary
 from strategies.failure import RunFailedError
 
@@ -56,6 +58,8 @@ def launch(
         elif not run_there(recipe, folder, link, console, spend):
             return
     console.print(summary(folder))
+    if found := ", ".join(sign.name for sign in signs(record(folder))):
+        console.print(f"warnings: {found}; the report says what helps", highlight=False, soft_wrap=True)
     console.print(f"report: {folder / REPORT}", highlight=False, soft_wrap=True)
 
 

@@ -12,6 +12,7 @@ from server.symptoms import (
     alike,
     apart,
     behind,
+    brief,
     cancelling,
     capped,
     diverging,
@@ -53,7 +54,7 @@ def unsought(record: Record) -> str:
     return f"Not looked for, because {why}: {', '.join(name for name, (look, _) in SIGNS.items() if look in looks)}."
 
 
-READ_RECIPE: tuple[Callable[[Record], Found], ...] = (capped, starved, noisy)
+READ_RECIPE: tuple[Callable[[Record], Found], ...] = (capped, starved, brief, noisy)
 SIGNS: dict[str, tuple[Callable[[Record], Found], str]] = {
     "Not finished": (
         unfinished,
@@ -73,6 +74,11 @@ SIGNS: dict[str, tuple[Callable[[Record], Found], str]] = {
         starved,
         "LLM-QFL starts COBYLA at 1 to 10 evaluations for 16 angles, which never completes its first simplex. Start "
         "optimiser.maxiter at n + 2 or more, or use spsa, which needs two a step.",
+    ),
+    "Few steps": (
+        brief,
+        "It has hardly been trained. Where there are few rows, raise optimiser.epochs or lower optimiser.batch; then "
+        "raise rounds or optimiser.learning_rate.",
     ),
     "Updates cancel": (
         cancelling,

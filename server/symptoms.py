@@ -3,11 +3,13 @@
 A threshold that is ours says why it stands where it does. Losses in nats.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
-from math import hypot, isfinite
+from math import ceil, hypot, isfinite
 from statistics import fmean, pstdev
 
+from recipes.schema import EXACT_GRADIENT, OptimiserConfig
 from server.record import STUDENT, TWIN, Record, finite, mean, number
 
 Found = str | None
@@ -65,6 +67,28 @@ def starved(record: Record) -> Found:
         if sizes and least < sizes[0] + 2:
             return f"A budget of {least:.0f} evaluations is below n + 2 = {sizes[0] + 2} for the {arm}."
     return None
+
+
+def brief(record: Record) -> Found:
+    """Adam moves a number by hardly more than its rate a step: by less than COBYLA's first step, 0.3, in all rounds."""
+    r = record.recipe
+    if r is None or r.optimiser.kind != "minibatch" or not record.end:
+        return None
+    steps: dict[int, float] = defaultdict(float)
+    moved: dict[int, float] = defaultdict(float)
+    for round_, client, said in record.visits(STUDENT):
+        passes, rows = number(said, "evaluations") / EXACT_GRADIENT, number(said, "examples")
+        if isfinite(passes * rows):
+            steps[client] += passes * ceil(rows / r.optimiser.batch)
+            moved[client] += passes * ceil(rows / r.optimiser.batch) * r.optimiser.at(round_).learning_rate
+    furthest = max(moved.values(), default=0.0)
+    few = 0 < furthest < OptimiserConfig().rhobeg
+    return (
+        f"No client took more than {max(steps.values()):.0f} steps, in which Adam moves a number by hardly more than "
+        f"{furthest:.2g}."
+        if few
+        else None
+    )
 
 
 def cancelling(record: Record) -> Found:

@@ -31,6 +31,7 @@ from server.symptoms import noisy
 from strategies.classes import by_class, macro
 
 SMOKE = load("smoke", ["rounds=6", "clients=3"])
+NEWS = load("qd-llm-topic", ["rounds=6", "clients=3"])
 
 
 class Page(HTMLParser):
@@ -243,6 +244,7 @@ SPOILED = {
     ],
     "A loss was no number": lambda said: each(said, lambda v, n, c: v.update(student_loss=None) if n + c == 7 else 0),
     "Few rows": lambda said: each(said, lambda visit, *_: visit.update(examples=12)),
+    "Few steps": lambda said: each(said, lambda visit, *_: visit.update(evaluations=12)),
 }
 
 
@@ -277,10 +279,24 @@ def test_a_healthy_run_shows_no_sign(written):
 
 @pytest.mark.parametrize("name", [name for name in SIGNS if name != "No twin"])
 def test_each_sign_shows_where_it_should_and_alone(name, written):
-    found = signs(written(SPOILED[name]))
+    found = signs(written(SPOILED[name], recipe=NEWS if name == "Few steps" else SMOKE))
     assert [sign.name for sign in found] == [name]
     assert found[0].found.endswith(".")
     assert found[0].remedy in [remedy for _, remedy in SIGNS.values()]
+
+
+def test_steps_are_few_when_adam_cannot_have_come_far(written):
+    def change(said):
+        each(
+            said,
+            lambda visit, n, c: visit.update(examples=100 + c, evaluations=3) if n > 1 else visit.pop("evaluations"),
+        )
+
+    known = written(change, recipe=NEWS)  # batches of 64 at 0.003
+    (sign,) = signs(known)
+    assert sign.found == "No client took more than 10 steps, in which Adam moves a number by hardly more than 0.03."
+    each(known.ledger, lambda visit, *_: visit.update(evaluations=30))
+    assert signs(known) == []  # 120 steps
 
 
 def test_a_loss_that_was_no_number_silences_no_other_sign(written):
@@ -541,7 +557,7 @@ def test_signs_that_only_a_recipe_could_show_are_said_to_be_unsought(written):
     (folder / "recipe.yaml").write_text("what_was_that: 3\n")
     text = report(folder).read_text()
     assert "None of the other signs that we look for." in text
-    missed = "maxiter at its cap, Budget below n + 2, Noise above shot error"
+    missed = "maxiter at its cap, Budget below n + 2, Few steps, Noise above shot error"
     assert f"Not looked for, because the recipe cannot be read: {missed}." in text
 
 

@@ -35,7 +35,7 @@ def studies():
                 yield pytest.param(row, id=f"{path.stem} {row['recipe']}{row.get('changes', '')}")
 
 
-@pytest.mark.parametrize("row", studies())
+@pytest.mark.parametrize("row", list(studies()))
 def test_a_committed_study_is_of_the_shipped_recipe(row):
     recipe = load(row["recipe"], row.get("changes", []))
     assert row["recipe_digest"] == recipe.digest(), f"it has changed; run: {row['command']}"
