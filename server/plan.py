@@ -20,6 +20,7 @@ from server.flower import at_once
 from server.price import most_evaluations, price, rows_of
 from server.ready import SHAPES, models, ready
 from server.summary import itself
+from server.symptoms import NEAR
 from strategies.wire import count_bytes
 from teacher.models import at_hand
 from teacher.size import adapter_bytes, most_ranks
@@ -65,6 +66,8 @@ def priced(recipe: Recipe) -> Table:
     )
     table.add_row("server", f"select {recipe.select.by}{chosen}; aggregate {averaging(recipe)}; {stopping(recipe)}")
     table.add_row("spends", spends(recipe, rows, most))
+    if recipe.optimiser.kind == "minibatch":
+        table.add_row("steps", steps(recipe, rows))
     if recipe.paid():
         table.add_row("QPU", str(price(recipe)))
     stages = ", and the feature stages once" if staged else ""
@@ -170,6 +173,17 @@ def spends(recipe: Recipe, rows: int, most: int) -> str:
         f"{evaluations}; on {recipe.executor} × about {rows} rows: at most {circuits:,} circuits × {recipe.shots:,} "
         f"shots = {circuits * recipe.shots:,} shots"
     )
+
+
+def steps(recipe: Recipe, rows: int) -> str:
+    """Of mini-batches, and whether they can lead anywhere."""
+    search = recipe.optimiser
+    each = search.epochs * ceil(rows / search.batch)
+    moved = sum(each * search.at(number).learning_rate for number in range(1, recipe.rounds + 1))
+    said = f"{each:,} of Adam a client and round, {each * recipe.rounds:,} in all"
+    if moved >= NEAR:
+        return said
+    return f"{said}; few: a number moves by hardly {moved:.2g}: raise optimiser.epochs or lower optimiser.batch"
 
 
 def taught(config: TeacherConfig) -> str:

@@ -14,6 +14,7 @@ from server.record import STUDENT, TWIN, Record, finite, mean, number
 
 Found = str | None
 CHANCE = 3.0  # standard deviations
+NEAR = OptimiserConfig().rhobeg  # COBYLA's first step; who has not come as far has hardly been trained
 
 
 def unfinished(record: Record) -> Found:
@@ -70,7 +71,7 @@ def starved(record: Record) -> Found:
 
 
 def brief(record: Record) -> Found:
-    """Adam moves a number by hardly more than its rate a step: by less than COBYLA's first step, 0.3, in all rounds."""
+    """Adam moves a number by hardly more than its rate a step."""
     r = record.recipe
     if r is None or r.optimiser.kind != "minibatch" or not record.end:
         return None
@@ -82,7 +83,7 @@ def brief(record: Record) -> Found:
             steps[client] += passes * ceil(rows / r.optimiser.batch)
             moved[client] += passes * ceil(rows / r.optimiser.batch) * r.optimiser.at(round_).learning_rate
     furthest = max(moved.values(), default=0.0)
-    few = 0 < furthest < OptimiserConfig().rhobeg
+    few = 0 < furthest < NEAR
     return (
         f"No client took more than {max(steps.values()):.0f} steps, in which Adam moves a number by hardly more than "
         f"{furthest:.2g}."

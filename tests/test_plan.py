@@ -6,7 +6,7 @@ from rich.console import Console
 from quantum.arms import student
 from recipes.load import from_run_config, load
 from server.ledger import lines
-from server.plan import averaging, fits, priced, regulation, stopping, teaching, writes
+from server.plan import averaging, fits, priced, regulation, steps, stopping, teaching, writes
 from strategies.selection import SELECTORS
 
 SAID = {
@@ -78,6 +78,13 @@ def test_the_bytes_and_evaluations_of_a_plan_are_those_of_the_run_also_where_a_r
     evaluations = sum(visit["evaluations"] for visit in visits)
     assert f"at most {evaluations:,} an arm" in said.get()
     assert f" {sum(line['bytes_up'] for line in rounds):,} in all" in said.get()
+
+
+def test_a_plan_says_how_many_steps_there_are_and_whether_they_are_few():
+    recipe = load("qd-llm-reviews")  # 8 rounds of 4 epochs in batches of 64, at 0.003
+    assert steps(recipe, 1200) == "76 of Adam a client and round, 608 in all"
+    few = "few: a number moves by hardly 0.19: raise optimiser.epochs or lower optimiser.batch"
+    assert steps(recipe, 120) == f"8 of Adam a client and round, 64 in all; {few}"
 
 
 def test_a_plan_of_qfed_scale_counts_one_client_of_five_from_round_2_on():
