@@ -106,6 +106,12 @@ STUDIES: dict[str, list[Row]] = {
         for row in (
             of(c, "one place"),
             Row(f"{c}: 5 clients", five, ()),
+            Row(f"{c}: 5 clients, labels alone", five, ALONE),
+            *(  # as the other recipes have it
+                [Row(f"{c}: 5 clients, half of it the teacher's", five, (f"distil={LOSSES['KL+JS+CE']}",))]
+                if c == "stega"
+                else []
+            ),
             Row(f"{c}: 5 clients, τ = 1", five, ("aggregate.tau=1",)),
             Row(f"{c}: 5 clients, public rows, FedAvg", five, (PUBLIC,)),  # fewer rows of their own
             Row(f"{c}: 5 clients, FedDF", five, ("aggregate.by=feddf", PUBLIC)),
