@@ -56,6 +56,13 @@ VARIED = [
     *((f"features={{encoder: hidden, layer: {layer}}}",) for layer in (12, 16, 20, 24, 30)),
     ("features={encoder: minilm}",),
 ]
+OF_TWO_LAYERS = [  # of the circuit, as stega's rate and layer of the LLM were compared before it had four
+    ("student.reps=2", change)
+    for change in (
+        "optimiser.learning_rate=0.003",
+        *(f"features={{encoder: hidden, layer: {layer}}}" for layer in (12, 16, 24)),
+    )
+]
 
 
 class Row(NamedTuple):
@@ -131,7 +138,10 @@ STUDIES: dict[str, list[Row]] = {
         )
         for labels, rest in ((0.9, 0.1), (0.1, 0.9))
     ],
-    "choices": [row for c in CORPORA for row in varied(c)],
+    "choices": [
+        *(row for c in CORPORA for row in varied(c)),
+        *(of("stega", " ".join(change), *ALONE, *change) for change in OF_TWO_LAYERS),
+    ],
 }
 SEEDS = 5
 
